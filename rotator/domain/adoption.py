@@ -1,0 +1,160 @@
+"""From attestations to gates: who holds, uses and refuses a version, and who is still awaited.
+
+A gate is a list of blockers; an empty list means that it is met. Evidence counts only if it is
+at least as new as the phase (`Rotation.entered_generation`): what a node said before the phase
+began does not tell what it does now.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rotator.domain.cluster import Blocker, ReadFrom
+from rotator.domain.liveness import Liveness
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rotator.domain.cluster import Attestation, Cluster, Member
+    from rotator.domain.ids import VersionNumber
+    from rotator.domain.liveness import Crowd
+    from rotator.domain.rotation import Rotation
+
+
+def uses_unknown_cookie(cluster: Cluster, member: Member) -> bool:
+    """Whether its VM answers to a cookie that is none of ours and no throwaway of a lock."""
+    said = member.attestation
+    if said is None or said.own is None or said.read_from is not ReadFrom.VM:
+        return False
+    return said.locked_round is None and cluster.number_of(said.own) is None
+
+
+def _fresh(member: Member, rotation: Rotation) -> Attestation | None:
+    said = member.attestation
+    if said is None or said.read_from is not ReadFrom.VM:
+        return None
+    return said if said.generation >= rotation.entered_generation else None
+
+
+def _rows_elsewhere(crowd: Crowd, said: Attestation, number: VersionNumber) -> tuple[str, ...]:
+    """The peers whose row in the table or in the boot file is at another version."""
+    rows = [*said.pins.items(), *said.boot_pins.items()]
+    wrong = {
+        peer
+        for peer, fingerprint in rows
+        if crowd.cluster.number_of(fingerprint) != number and crowd.of(peer) is not Liveness.LOST
+    }
+    return tuple(sorted(wrong))
+
+
+def lacks(crowd: Crowd, member: Member, number: VersionNumber, rotation: Rotation) -> str | None:
+    """What is missing until *member* is proven to use *number* for itself and for every pair."""
+    said = _fresh(member, rotation)
+    if said is None:
+        return "has not attested from its VM since this phase began"
+    if crowd.cluster.number_of(said.own) != number:
+        return f"uses version {crowd.cluster.number_of(said.own) or 'unknown'}, not {number}"
+    if crowd.cluster.number_of(said.file) != number:
+        return f"its cookie file is not at version {number}"
+    wrong = _rows_elsewhere(crowd, said, number)
+    return f"its rows for {', '.join(wrong)} are not at version {number}" if wrong else None
+
+
+def users(crowd: Crowd, number: VersionNumber) -> tuple[Member, ...]:
+    """The awaited members that last attested to use *number*, for themselves or for a pair."""
+    found = []
+    for member in crowd.awaited():
+        said = member.attestation
+        if said is None:
+            continue
+        rows = {**said.pins, **said.boot_pins}
+        kept = [fp for peer, fp in rows.items() if crowd.of(peer) is not Liveness.LOST]
+        if number in {crowd.cluster.number_of(fp) for fp in (said.own, said.file, *kept)}:
+            found.append(member)
+    return tuple(found)
+
+
+def _missing(crowd: Crowd) -> Iterator[Blocker]:
+    for name in crowd.missing():
+        yield Blocker(code="expected_member_missing", subject=name, detail="never attested")
+
+
+def _nobody(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
+    """Invariant 9: no gate is met with zero attestations while members are expected."""
+    members = crowd.cluster.members.values()
+    counted = (m for m in members if not m.has_left and not m.is_excused)
+    if crowd.policy.expects_members and not any(_fresh(m, rotation) for m in counted):
+        yield Blocker(code="no_attestation", detail="members are expected, and none has attested")
+
+
+def unknown_cookies(crowd: Crowd) -> Iterator[Blocker]:
+    """The awaited members that answer to a cookie we do not know."""
+    for member in crowd.awaited():
+        if uses_unknown_cookie(crowd.cluster, member):
+            yield Blocker(code="unknown_cookie", subject=member.name)
+
+
+def not_holding(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
+    """`installing`: who does not hold the pending version yet."""
+    number = rotation.to_version
+    version = crowd.cluster.versions[number]
+    for member in crowd.awaited():
+        said = _fresh(member, rotation)
+        if said is None or said.holds.get(number) != version.fingerprint:
+            yield Blocker(code="not_holding", subject=member.name, detail=f"version {number}")
+    yield from _missing(crowd)
+
+
+def nobody_holding(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
+    """What `install_timeout` cannot pass: members are expected, and not one holds pending."""
+    holding = len(crowd.awaited()) - sum(
+        1 for blocker in not_holding(crowd, rotation) if blocker.code == "not_holding"
+    )
+    if crowd.policy.expects_members and holding == 0:
+        yield Blocker(code="no_attestation", detail="members are expected, and none has attested")
+
+
+def laggards(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
+    """`rolling_out` and `rolling_back`: who is not proven to use the target."""
+    for member in crowd.awaited():
+        missing = lacks(crowd, member, rotation.target, rotation)
+        if missing is not None:
+            yield Blocker(code="laggard", subject=member.name, detail=missing)
+    yield from _nobody(crowd, rotation)
+
+
+def absent(crowd: Crowd) -> Iterator[Blocker]:
+    """Who could come back and still use previous: the lost, and the expected but never seen."""
+    for member in crowd.lost():
+        yield Blocker(code="lost_member", subject=member.name, detail="come back, leave or excuse")
+    yield from _missing(crowd)
+
+
+def unproven(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
+    """`retiring`: who has not proven that the old is refused and the new accepted."""
+    yield from laggards(crowd, rotation)
+    for member in crowd.awaited():
+        said = _fresh(member, rotation)
+        if said is None:
+            continue
+        accepted = {number for number in rotation.refused if number not in said.refuses}
+        for number in sorted(accepted):
+            yield Blocker(
+                code="not_refused", subject=member.name, detail=f"version {number} not refused yet"
+            )
+        if rotation.target not in said.accepts:
+            yield Blocker(
+                code="not_accepted", subject=member.name, detail=f"version {rotation.target}"
+            )
+
+
+def unlocked(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
+    """`locking`: who has not attested this round, or found a foreign link in it."""
+    for member in crowd.awaited():
+        said = member.attestation
+        if said is None or said.locked_round is None or said.locked_round < rotation.lock_round:
+            yield Blocker(code="not_locked", subject=member.name)
+        elif said.foreign_links:
+            yield Blocker(code="foreign_link", subject=member.name)
+    if crowd.policy.expects_members and not crowd.awaited():
+        yield Blocker(code="no_attestation", detail="members are expected, and none is live")

@@ -1,0 +1,305 @@
+"""What operators ask for, as pure changes of a cluster; a `Conflict` says why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from rotator.domain.cluster import Change, Cluster, Member
+from rotator.domain.facts import Fact, FactKind
+from rotator.domain.ids import VersionNumber
+from rotator.domain.liveness import Liveness
+from rotator.domain.rotation import Kind, Phase, Rotation
+from rotator.domain.version import Origin, Stage, Version
+from rotator.errors import (
+    AlreadyInitialised,
+    ClusterFrozen,
+    CoolingDown,
+    MemberIsLive,
+    NotFound,
+    NotInitialised,
+    PhaseForbids,
+    RotationUnderway,
+    TooManyRotations,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from rotator.domain.ids import ClusterUid, EpochNumber, NodeName, RotationId
+    from rotator.domain.liveness import Crowd
+
+_HOUR: Final = timedelta(hours=1)
+_ABORTABLE: Final = frozenset({Phase.STAGED, Phase.INSTALLING})
+_REVERSIBLE: Final = frozenset({Phase.ROLLING_OUT, Phase.GRACE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Who asks, and why."""
+
+    by: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A rotation that is asked for."""
+
+    id: RotationId
+    kind: Kind
+    epoch: EpochNumber
+    excludes: tuple[NodeName, ...] = ()
+    force: bool = False
+    emergency_id: str | None = None
+
+
+def _fact(kind: FactKind, request: Request, rotation: Rotation | None, **details: object) -> Fact:
+    return Fact(
+        kind=kind,
+        at=request.at,
+        by=request.by,
+        reason=request.reason,
+        rotation=rotation.id if rotation else None,
+        version=rotation.target if rotation else None,
+        details=details,
+    )
+
+
+def initialise(
+    crowd: Crowd, request: Request, *, uid: ClusterUid, epoch: EpochNumber, origin: Origin
+) -> Change:
+    """I1: the cluster gets its uid, its first epoch and version 1."""
+    cluster = crowd.cluster
+    if cluster.uid is not None:
+        raise AlreadyInitialised
+    if not cluster.is_declared:
+        raise ClusterFrozen("the cluster is not in the configuration any more")
+    number = VersionNumber(1)
+    derived_from = epoch if origin is Origin.DERIVED else None
+    version = Version(
+        number=number, stage=Stage.PENDING, origin=origin, epoch=derived_from, created_at=request.at
+    )
+    cluster = replace(cluster, uid=uid, master=crowd.policy.master, first_epoch=epoch)
+    fact = _fact(FactKind.INITIALISATION_REQUESTED, request, None, origin=str(origin))
+    return Change(cluster=cluster.with_version(version), facts=(replace(fact, version=number),))
+
+
+def why_not_start(crowd: Crowd, kind: Kind, *, force: bool) -> None:
+    """Raise the `Conflict` that stands in the way of a new rotation."""
+    cluster = crowd.cluster
+    if not cluster.is_initialised:
+        raise NotInitialised
+    if not cluster.is_declared:
+        raise ClusterFrozen("the cluster is not in the configuration any more")
+    if kind is Kind.EMERGENCY:
+        last = cluster.last_emergency_at
+        if last and not force and crowd.now - last < crowd.policy.emergency_cooldown:
+            raise CoolingDown
+        return
+    frozen = next((s.blocker for s in cluster.blockers if s.blocker.subject == "frozen"), None)
+    if frozen is not None:
+        raise ClusterFrozen(f"the cluster is frozen: {frozen.detail}")
+    if cluster.rotation is not None:
+        raise RotationUnderway(cluster.rotation.id)
+    recent = [at for at in cluster.recent_starts if crowd.now - at < _HOUR]
+    if len(recent) >= crowd.policy.max_rotations_per_hour:
+        raise TooManyRotations(
+            f"{len(recent)} rotations have begun within the hour, and the cap is"
+            f" {crowd.policy.max_rotations_per_hour} (max_rotations_per_hour)"
+        )
+
+
+def start(crowd: Crowd, request: Request, wanted: Start) -> Change:
+    """S1 or E1: a rotation with the next version number."""
+    why_not_start(crowd, wanted.kind, force=wanted.force)
+    is_emergency = wanted.kind is Kind.EMERGENCY
+    cluster = crowd.cluster
+    superseded: Rotation | None = None
+    facts: list[Fact] = []
+    if is_emergency:
+        cluster = cluster.next_generation()
+        cluster, superseded, facts = _supersede(cluster, request)
+    current = cluster.current
+    if current is None:
+        raise NotInitialised
+    number = VersionNumber(cluster.last_version + 1)
+    rotation = Rotation(
+        id=wanted.id,
+        cluster=cluster.name,
+        kind=wanted.kind,
+        phase=Phase.LOCKING if is_emergency else Phase.STAGED,
+        from_version=current.number,
+        to_version=number,
+        epoch=wanted.epoch,
+        reason=request.reason,
+        by=request.by,
+        started_at=request.at,
+        entered_at=request.at,
+        entered_generation=cluster.generation,
+        ends_at=request.at + crowd.policy.lock_timeout if is_emergency else None,
+        lock_round=1 if is_emergency else 0,
+        revokes=_ever_readable(crowd.cluster) if is_emergency else (),
+        supersedes=superseded.id if superseded else None,
+        excludes=wanted.excludes,
+        emergency_id=wanted.emergency_id,
+    )
+    version = Version(
+        number=number,
+        stage=Stage.PENDING,
+        origin=Origin.DERIVED,
+        epoch=wanted.epoch,
+        created_at=request.at,
+    )
+    cluster = _note_start(cluster, request.at, is_emergency=is_emergency)
+    cluster = replace(cluster.with_version(version), rotation=rotation)
+    kind = FactKind.EMERGENCY_STARTED if is_emergency else FactKind.ROTATION_STARTED
+    facts.append(_fact(kind, request, rotation, rotation_kind=str(wanted.kind)))
+    rows = (superseded, rotation) if superseded else (rotation,)
+    return Change(cluster=cluster, facts=tuple(facts), rotations=rows)
+
+
+def _note_start(cluster: Cluster, at: datetime, *, is_emergency: bool) -> Cluster:
+    if is_emergency:
+        return replace(cluster, last_emergency_at=at)
+    recent = (*(begun for begun in cluster.recent_starts if at - begun < _HOUR), at)
+    return replace(cluster, recent_starts=recent)
+
+
+def _ever_readable(cluster: Cluster) -> tuple[VersionNumber, ...]:
+    """Every version that somebody may have read and that is not over yet.
+
+    Of an emergency that is superseded itself: what it was about to revoke, too.
+    """
+    stages = (Stage.CURRENT, Stage.PREVIOUS, Stage.PENDING)
+    readable = {v.number for v in cluster.versions.values() if v.stage in stages}
+    if cluster.rotation is not None:
+        readable |= set(cluster.rotation.revokes)
+    return tuple(sorted(readable))
+
+
+def _supersede(cluster: Cluster, request: Request) -> tuple[Cluster, Rotation | None, list[Fact]]:
+    rotation = cluster.rotation
+    if rotation is None:
+        return cluster, None, []
+    ended = rotation.enter(Phase.SUPERSEDED, at=request.at, generation=cluster.generation)
+    pending = cluster.at_stage(Stage.PENDING)
+    if pending is not None:
+        cluster = cluster.to_stage(pending.number, Stage.REVOKED)
+    return cluster, ended, [_fact(FactKind.ROTATION_SUPERSEDED, request, ended)]
+
+
+def _named(cluster: Cluster, rotation_id: RotationId) -> Rotation:
+    rotation = cluster.rotation
+    if rotation is None or rotation.id != rotation_id:
+        raise PhaseForbids("the rotation has finished")
+    return rotation
+
+
+def _write(cluster: Cluster, rotation: Rotation, fact: Fact) -> Change:
+    return Change(cluster=replace(cluster, rotation=rotation), facts=(fact,), rotations=(rotation,))
+
+
+def hold(cluster: Cluster, rotation_id: RotationId, request: Request) -> Change:
+    """Let the rotation pass no gate until it is released."""
+    rotation = _named(cluster, rotation_id)
+    if rotation.is_locking_out:
+        raise PhaseForbids("an emergency cannot be held while nodes are locked")
+    if rotation.is_held:
+        return Change(cluster=cluster)
+    held = replace(rotation, is_held=True)
+    return _write(cluster, held, _fact(FactKind.ROTATION_HELD, request, held))
+
+
+def release(cluster: Cluster, rotation_id: RotationId, request: Request) -> Change:
+    """Let a held rotation go on."""
+    rotation = _named(cluster, rotation_id)
+    if not rotation.is_held:
+        return Change(cluster=cluster)
+    released = replace(rotation, is_held=False)
+    return _write(cluster, released, _fact(FactKind.ROTATION_RELEASED, request, released))
+
+
+def abort(cluster: Cluster, rotation_id: RotationId, request: Request) -> Change:
+    """A1: give up a rotation that has not been promoted."""
+    rotation = _named(cluster, rotation_id)
+    if rotation.abort_requested:
+        return Change(cluster=cluster)
+    if rotation.phase not in _ABORTABLE:
+        advice = "; roll back instead" if rotation.phase in _REVERSIBLE else ""
+        raise PhaseForbids(f"a rotation in {rotation.phase} cannot be aborted{advice}")
+    aborting = replace(rotation, abort_requested=True, is_held=False)
+    fact = _fact(FactKind.ABORT_REQUESTED, request, aborting)
+    return _write(cluster.next_generation(), aborting, fact)
+
+
+def roll_back(cluster: Cluster, rotation_id: RotationId, request: Request) -> Change:
+    """R1: go back to the former version while it is still stored."""
+    rotation = _named(cluster, rotation_id)
+    if rotation.phase is Phase.ROLLING_BACK:
+        return Change(cluster=cluster)
+    if rotation.kind is Kind.EMERGENCY:
+        raise PhaseForbids("an emergency is not rolled back: the former cookie is compromised")
+    if rotation.phase not in _REVERSIBLE:
+        advice = "; abort instead" if rotation.phase in _ABORTABLE else ""
+        raise PhaseForbids(f"a rotation in {rotation.phase} cannot be rolled back{advice}")
+    back = rotation.enter(Phase.ROLLING_BACK, at=request.at, generation=cluster.generation)
+    back = replace(back, is_rollback=True, is_held=False)
+    return _write(cluster, back, _fact(FactKind.ROLLBACK_STARTED, request, back))
+
+
+def end_grace_at(
+    cluster: Cluster, rotation_id: RotationId, request: Request, *, ends_at: datetime
+) -> Change:
+    """Move the end of the grace window."""
+    rotation = _named(cluster, rotation_id)
+    if rotation.phase is not Phase.GRACE:
+        raise PhaseForbids(f"a rotation in {rotation.phase} has no grace window now")
+    moved = replace(rotation, ends_at=ends_at)
+    fact = _fact(FactKind.GRACE_CHANGED, request, moved, ends_at=ends_at.isoformat())
+    return _write(cluster, moved, fact)
+
+
+def excuse(crowd: Crowd, node: NodeName, request: Request, *, force: bool) -> Change:
+    """No longer wait for a member, or for an expected node that never came."""
+    cluster = crowd.cluster
+    member = cluster.members.get(node)
+    if member is None:
+        expect = crowd.policy.expect
+        if not isinstance(expect, frozenset) or node not in expect:
+            raise NotFound(f"there is no member of that name in {cluster.name}")
+        member = Member(name=node, joined_at=request.at, last_seen=request.at)
+    elif crowd.liveness(member) in {Liveness.LIVE, Liveness.UNKNOWN} and not force:
+        raise MemberIsLive
+    if member.is_excused:
+        return Change(cluster=cluster)
+    excused = replace(member, is_excused=True, is_admitted=False)
+    fact = _fact(FactKind.MEMBER_EXCUSED, request, None, node=node, forced=force)
+    return Change(cluster=cluster.with_member(excused).next_generation(), facts=(fact,))
+
+
+def leave(cluster: Cluster, node: NodeName, request: Request) -> Change:
+    """A member leaves in good order."""
+    member = cluster.members.get(node)
+    if member is None:
+        raise NotFound(f"there is no member of that name in {cluster.name}")
+    if member.has_left:
+        return Change(cluster=cluster)
+    gone = replace(member, has_left=True, is_admitted=False)
+    fact = _fact(FactKind.MEMBER_LEFT, request, None, node=node)
+    return Change(cluster=cluster.with_member(gone).next_generation(), facts=(fact,))
+
+
+def remove(crowd: Crowd, node: NodeName, request: Request, *, force: bool) -> Change:
+    """Forget a member for good."""
+    cluster = crowd.cluster
+    member = cluster.members.get(node)
+    if member is None:
+        raise NotFound(f"there is no member of that name in {cluster.name}")
+    if crowd.liveness(member) in {Liveness.LIVE, Liveness.UNKNOWN} and not force:
+        raise MemberIsLive
+    rest = {name: other for name, other in cluster.members.items() if name != node}
+    fact = _fact(FactKind.MEMBER_REMOVED, request, None, node=node, forced=force)
+    return Change(cluster=replace(cluster, members=rest).next_generation(), facts=(fact,))

@@ -1,0 +1,16 @@
+"""Names for the plain values that identify things, so that they cannot be mixed up."""
+
+from __future__ import annotations
+
+from typing import NewType
+
+ClusterName = NewType("ClusterName", str)
+ClusterUid = NewType("ClusterUid", str)  #: 32 lower-case hex digits; random, made once, not secret
+NodeName = NewType("NodeName", str)  #: as Erlang writes it: ``rabbit@host``
+RotationId = NewType("RotationId", str)
+MasterName = NewType("MasterName", str)
+VersionNumber = NewType("VersionNumber", int)  #: 1, 2, 3 …; used once
+EpochNumber = NewType("EpochNumber", int)  #: 1, 2, 3 … per master
+Generation = NewType("Generation", int)  #: grows with a cluster's desired state
+Fence = NewType("Fence", int)  #: fencing token of the lease; only grows
+Fingerprint = NewType("Fingerprint", str)  #: ``f1:`` and 32 hex digits; safe to show

@@ -1,0 +1,140 @@
+"""What must hold in every state, as named checks; run before every write to the state store.
+
+A check compares the cluster before and after a change and says in one sentence what is wrong.
+The numbers are those of the list of invariants in docs/concepts.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rotator.domain import adoption
+from rotator.domain.rotation import NEXT, Kind, Phase
+from rotator.domain.version import NEXT as NEXT_STAGES
+from rotator.domain.version import Stage
+from rotator.errors import InvariantViolated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from rotator.domain.cluster import Change
+    from rotator.domain.liveness import Crowd
+
+
+def numbers_only_grow(crowd: Crowd, change: Change) -> str | None:
+    """1: a version number is used once."""
+    before, after = crowd.cluster, change.cluster
+    if not before.versions.keys() <= after.versions.keys():
+        return "a version has disappeared"
+    added = sorted(after.versions.keys() - before.versions.keys())
+    if added and (len(added) > 1 or added[0] != before.last_version + 1):
+        return "a new version has not the next number"
+    return None
+
+
+def what_is_over_stays_over(crowd: Crowd, change: Change) -> str | None:
+    """1: a retired, discarded or revoked version never becomes current."""
+    for number, version in crowd.cluster.versions.items():
+        stage = change.cluster.versions[number].stage
+        if stage is not version.stage and stage not in NEXT_STAGES[version.stage]:
+            return f"version {number} went from {version.stage} to {stage}"
+    return None
+
+
+def few_are_accepted(_: Crowd, change: Change) -> str | None:
+    """2: at most two versions are accepted, at most one is pending, exactly one is current."""
+    stages = [version.stage for version in change.cluster.versions.values()]
+    if stages.count(Stage.PENDING) > 1:
+        return "two versions are pending"
+    if stages.count(Stage.PREVIOUS) > 1:
+        return "two versions are previous"
+    if stages.count(Stage.CURRENT) != (1 if change.cluster.is_initialised else 0):
+        return "there is not exactly one current version"
+    return None
+
+
+def nothing_used_is_refused(crowd: Crowd, change: Change) -> str | None:
+    """3: previous is given up only when no live, unexcused member uses it, for itself or a pair.
+
+    Checked where it stops being accepted, on entering `retiring`; an emergency gives up at once.
+    """
+    before, after = crowd.cluster.rotation, change.cluster.rotation
+    if before is None or after is None or after.kind is Kind.EMERGENCY:
+        return None
+    if after.phase is not Phase.RETIRING or before.phase is Phase.RETIRING:
+        return None
+    for number in after.refused:
+        for member in adoption.users(crowd, number):
+            return f"version {number} is still used by {member.name}"
+    return None
+
+
+def phases_follow_the_table(crowd: Crowd, change: Change) -> str | None:
+    """A rotation moves along the table of phases."""
+    before = crowd.cluster.rotation
+    after = next((r for r in change.rotations if before and r.id == before.id), None)
+    if before is None:
+        return None
+    if after is None:
+        gone = change.cluster.rotation is None or change.cluster.rotation.id != before.id
+        return "a rotation has disappeared" if gone else None
+    if after.phase is not before.phase and after.phase not in NEXT[before.phase]:
+        return f"the rotation went from {before.phase} to {after.phase}"
+    return None
+
+
+def generations_never_fall(crowd: Crowd, change: Change) -> str | None:
+    """The generation never falls, and grows by at most one in a change."""
+    step = change.cluster.generation - crowd.cluster.generation
+    return None if step in {0, 1} else f"the generation changed by {step}"
+
+
+def no_gate_without_attestation(crowd: Crowd, change: Change) -> str | None:
+    """9: a phase gate is never met with zero attestations while members are expected."""
+    before, after = crowd.cluster.rotation, change.cluster.rotation
+    if before is None or after is None or before.id != after.id:
+        return None
+    gates = {
+        (Phase.INSTALLING, Phase.PROMOTING),
+        (Phase.ROLLING_OUT, Phase.GRACE),
+        (Phase.ROLLING_OUT, Phase.RETIRING),
+        (Phase.GRACE, Phase.RETIRING),
+        (Phase.ROLLING_BACK, Phase.RETIRING),
+    }
+    if (before.phase, after.phase) not in gates or not crowd.policy.expects_members:
+        return None
+    if any(member.attestation for member in crowd.cluster.members.values()):
+        return None
+    return f"{before.phase} would end although no expected member has attested"
+
+
+def an_emergency_leaves_one_version(_: Crowd, change: Change) -> str | None:
+    """After the one write of an emergency nothing but its own version is accepted."""
+    rotation = change.cluster.rotation
+    if rotation is None or rotation.kind is not Kind.EMERGENCY or rotation.is_locking_out:
+        return None
+    accepted = change.cluster.accepted()
+    return None if accepted == {rotation.to_version} else "an emergency left another version"
+
+
+CHECKS: Final[Mapping[str, Callable[[Crowd, Change], str | None]]] = {
+    check.__name__: check
+    for check in (
+        numbers_only_grow,
+        what_is_over_stays_over,
+        few_are_accepted,
+        nothing_used_is_refused,
+        phases_follow_the_table,
+        generations_never_fall,
+        no_gate_without_attestation,
+        an_emergency_leaves_one_version,
+    )
+}
+
+
+def check(crowd: Crowd, change: Change) -> None:
+    """Raise `InvariantViolated`, with the name of the first check that fails."""
+    for name, violated in CHECKS.items():
+        wrong = violated(crowd, change)
+        if wrong is not None:
+            raise InvariantViolated(f"{change.cluster.name}: {name}: {wrong}")

@@ -1,0 +1,42 @@
+"""What an operator wants of a cluster's rotations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from rotator.domain.ids import MasterName, NodeName
+
+#: Whom a cluster expects: these names, so many members, or None: nobody has to attest.
+Expectation = frozenset[NodeName] | int | None
+
+
+class OnDrift(StrEnum):
+    """What to do when somebody set a cookie by hand."""
+
+    HEAL = "heal"
+    HOLD = "hold"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotationPolicy:
+    """The windows and limits of one cluster; a changed one applies from the next gate."""
+
+    expect: Expectation
+    master: MasterName = MasterName("default")
+    install_timeout: timedelta = timedelta(minutes=2)
+    grace_window: timedelta = timedelta(minutes=15)  #: 0: retire as soon as it is proven
+    lock_timeout: timedelta = timedelta(seconds=30)
+    emergency_cooldown: timedelta = timedelta(minutes=10)
+    max_rotations_per_hour: int = 4  #: scheduled and manual; emergencies have their cool-down
+    on_drift: OnDrift = OnDrift.HEAL
+    heartbeat: timedelta = timedelta(seconds=15)
+    node_ttl: timedelta = timedelta(seconds=90)  #: silence after which a member is lost
+    ephemeral: bool = False  #: a lost member counts as left
+    excuse_lost_after: timedelta | None = None  #: None: wait for an operator
+
+    @property
+    def expects_members(self) -> bool:
+        """Whether a gate needs at least one attestation."""
+        return bool(self.expect)

@@ -1,0 +1,280 @@
+"""Every error that the project raises on purpose, as one tree.
+
+::
+
+    RotatorError
+    ├── InputError                 what was given cannot be used
+    │   ├── ConfigurationError     rotator.yaml, with line and column
+    │   ├── InvalidCookie
+    │   └── WeakMaster
+    ├── NotFound
+    ├── Conflict                   right question, wrong moment
+    │   ├── RotationUnderway · PhaseForbids · TooManyRotations · CoolingDown
+    │   ├── NotInitialised · AlreadyInitialised · ClusterFrozen
+    │   ├── StaleGeneration · WrongFingerprint
+    │   └── MemberIsLive
+    ├── NotAuthenticated · NotAllowed
+    ├── SecretStoreError           the secrets manager; `is_transient` says whether to try again
+    │   ├── StoreUnreachable · StoreSealed · StoreBusy                  (transient)
+    │   ├── StoreConflict          compare-and-set lost: read back and look  (transient)
+    │   ├── StoreTokenExpired · StoreLoginFailed · StoreForbidden
+    │   ├── StoreMountMissing · StoreKvVersion1 · StoreUnsafeSettings
+    │   └── StoreDocumentInvalid · EpochMissing
+    ├── StateStoreError
+    │   ├── RevisionConflict       someone else changed the cluster: load again
+    │   ├── FenceLost · AnotherProcess · DatabaseTooNew · StateUnavailable
+    └── InvariantViolated          a bug, or a store that was changed by hand
+
+A class's docstring is its default message. Messages never contain cookie or master material,
+nor input that might be such.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RotatorError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail or (self.__doc__ or "").strip().splitlines()[0])
+
+
+class InputError(RotatorError):
+    """What was given cannot be used."""
+
+    code = "invalid"
+
+
+class ConfigurationError(InputError):
+    """The configuration cannot be used."""
+
+    code = "configuration"
+
+
+class InvalidCookie(InputError):
+    """A cookie is 1 to 255 printable ASCII characters without white space."""
+
+    code = "invalid_cookie"
+
+
+class WeakMaster(InputError):
+    """The master secret is too weak to derive cookies from."""
+
+    code = "weak_master"
+
+
+class NotFound(RotatorError):
+    """There is no such thing."""
+
+    code = "not_found"
+
+
+class Conflict(RotatorError):
+    """That is not possible in the present state."""
+
+    code = "conflict"
+
+
+class RotationUnderway(Conflict):
+    """A rotation of this cluster is under way."""
+
+    code = "rotation_underway"
+
+    def __init__(self, rotation_id: str) -> None:
+        self.rotation_id = rotation_id
+        super().__init__(f"rotation {rotation_id} is under way; wait for it, or abort it")
+
+
+class PhaseForbids(Conflict):
+    """The rotation's phase does not allow that."""
+
+    code = "phase_forbids"
+
+
+class TooManyRotations(Conflict):
+    """The cluster's cap on rotations an hour is reached."""
+
+    code = "too_many_rotations"
+
+
+class CoolingDown(Conflict):
+    """An emergency ran a moment ago; use force to start another."""
+
+    code = "cooling_down"
+
+
+class NotInitialised(Conflict):
+    """The cluster has no cookie yet; run `rotator init` or `rotator import` first."""
+
+    code = "not_initialised"
+
+
+class AlreadyInitialised(Conflict):
+    """The cluster has a cookie already."""
+
+    code = "already_initialised"
+
+
+class ClusterFrozen(Conflict):
+    """The cluster is frozen: its stores do not agree, or it is not declared any more."""
+
+    code = "frozen"
+
+
+class StaleGeneration(Conflict):
+    """The report is older than one that this node has already made."""
+
+    code = "stale_generation"
+
+
+class WrongFingerprint(Conflict):
+    """A fingerprint is not that of the version it names."""
+
+    code = "wrong_fingerprint"
+
+
+class MemberIsLive(Conflict):
+    """The member is live and would be locked out; use force if that is meant."""
+
+    code = "member_is_live"
+
+
+class NotAuthenticated(RotatorError):
+    """A valid token is needed."""
+
+    code = "not_authenticated"
+
+
+class NotAllowed(RotatorError):
+    """This token does not give that right."""
+
+    code = "not_allowed"
+
+
+class SecretStoreError(RotatorError):
+    """The secrets manager did not do what was asked."""
+
+    code = "secret_store"
+    is_transient: ClassVar[bool] = False
+
+
+class StoreUnreachable(SecretStoreError):
+    """The secrets manager cannot be reached, or did not answer in time."""
+
+    code = "store_unreachable"
+    is_transient = True
+
+
+class StoreSealed(SecretStoreError):
+    """The secrets manager is sealed; unseal it."""
+
+    code = "store_sealed"
+    is_transient = True
+
+
+class StoreBusy(SecretStoreError):
+    """The secrets manager answered with a passing fault."""
+
+    code = "store_busy"
+    is_transient = True
+
+
+class StoreConflict(SecretStoreError):
+    """Somebody else wrote first; read back and compare."""
+
+    code = "store_conflict"
+    is_transient = True
+
+
+class StoreTokenExpired(SecretStoreError):
+    """The secrets manager refuses the token as invalid or expired."""
+
+    code = "store_token_expired"
+
+
+class StoreLoginFailed(SecretStoreError):
+    """The secrets manager refuses the login."""
+
+    code = "store_login_failed"
+
+
+class StoreForbidden(SecretStoreError):
+    """The secrets manager denies this path; compare the token's policy with deploy/policies."""
+
+    code = "store_forbidden"
+
+
+class StoreMountMissing(SecretStoreError):
+    """There is no secrets engine at the configured mount."""
+
+    code = "store_mount_missing"
+
+
+class StoreKvVersion1(SecretStoreError):
+    """The mount is KV version 1, which has no compare-and-set; use a KV version 2 mount."""
+
+    code = "store_kv_version_1"
+
+
+class StoreUnsafeSettings(SecretStoreError):
+    """The document's metadata must have max_versions=1 and cas_required=true."""
+
+    code = "store_unsafe_settings"
+
+
+class StoreDocumentInvalid(SecretStoreError):
+    """A document in the secrets manager is not one that this program wrote."""
+
+    code = "store_document_invalid"
+
+
+class EpochMissing(SecretStoreError):
+    """An epoch of the master secret that was in use is gone from the secrets manager."""
+
+    code = "epoch_missing"
+
+
+class StateStoreError(RotatorError):
+    """The state store did not do what was asked."""
+
+    code = "state_store"
+
+
+class RevisionConflict(StateStoreError):
+    """The cluster was changed meanwhile; load it again."""
+
+    code = "revision_conflict"
+
+
+class FenceLost(StateStoreError):
+    """Another process leads; this one changes nothing any more."""
+
+    code = "fence_lost"
+
+
+class AnotherProcess(StateStoreError):
+    """Another process has this database open; SQLite serves one replica."""
+
+    code = "another_process"
+
+
+class DatabaseTooNew(StateStoreError):
+    """The database was written by a newer version of this program; upgrade the program."""
+
+    code = "database_too_new"
+
+
+class StateUnavailable(StateStoreError):
+    """The state store cannot be used just now."""
+
+    code = "state_unavailable"
+
+
+class InvariantViolated(RotatorError):
+    """A state was about to be reached that must never be."""
+
+    code = "invariant_violated"

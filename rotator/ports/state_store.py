@@ -1,0 +1,236 @@
+"""Where what should happen, and what was attested, is kept. Never cookie or master material."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from rotator.domain.cluster import Change, Cluster
+    from rotator.domain.facts import Fact
+    from rotator.domain.ids import (
+        ClusterName,
+        EpochNumber,
+        Fence,
+        MasterName,
+        NodeName,
+        RotationId,
+    )
+    from rotator.domain.rotation import Rotation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainedFact:
+    """A fact with its place in its cluster's hash chain."""
+
+    cluster: ClusterName | None  #: None: a fact of the whole service (tokens)
+    seq: int  #: 1, 2, 3 … within the cluster
+    position: int  #: 1, 2, 3 … over all; the cursor of listings
+    fact: Fact
+    hash: str  #: SHA-256 over the previous hash and the fact, 64 hex digits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The answer to a command that carried an idempotency key."""
+
+    principal: str
+    key: str
+    request_hash: str  #: SHA-256 of method, path and body
+    status: int
+    body: str  #: JSON; never holds a secret
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochRow:
+    """An epoch as the state store knows it."""
+
+    master: MasterName
+    number: EpochNumber
+    opened_for: str
+    is_open: bool  #: it was seen in the secrets manager
+
+
+class ClusterStates(Protocol):
+    """Clusters as aggregates, and their history.
+
+    `save` is one transaction: cluster, versions, members, rotations, facts and receipt, or none.
+    Any method may raise `StateUnavailable`; a write that raised it may have happened, so the
+    caller loads again and looks.
+    """
+
+    async def declare(self, names: Sequence[ClusterName], *, now: datetime) -> None:
+        """Make rows for new names; mark those no longer named as undeclared, others as declared."""
+        ...
+
+    async def names(self) -> tuple[ClusterName, ...]:
+        """Every cluster that there ever was, by name."""
+        ...
+
+    async def load(self, name: ClusterName) -> Cluster | None:
+        """The cluster as it is now."""
+        ...
+
+    async def save(
+        self,
+        before: Cluster,
+        change: Change,
+        *,
+        line: str = "",
+        fence: Fence | None = None,
+        receipt: Receipt | None = None,
+    ) -> Cluster:
+        """Write *change* if the cluster is still at *before*'s revision, else `RevisionConflict`.
+
+        With *fence*: only while that is the newest one, else `FenceLost`. Facts that are there
+        already (`Fact.once_key`) are not repeated. *line* names the failpoint. Returns the
+        cluster as stored, with its new revision and head of facts.
+        """
+        ...
+
+    async def touch(self, seen: Mapping[tuple[ClusterName, NodeName], datetime]) -> None:
+        """Move members' last_seen forward; changes no revision."""
+        ...
+
+    async def stand(self, cluster: Cluster) -> None:
+        """Store the cluster's blockers alone, if it is still at its revision; changes no revision."""
+        ...
+
+    async def rotation(self, rotation_id: RotationId) -> Rotation | None:
+        """One rotation, finished or not."""
+        ...
+
+    async def rotations(
+        self,
+        cluster: ClusterName | None,
+        *,
+        before: str | None = None,
+        limit: int = 50,
+        emergency_id: str | None = None,
+    ) -> tuple[Rotation, ...]:
+        """Newest first; *before* is the id of the last one of the page before."""
+        ...
+
+    async def facts(
+        self,
+        cluster: ClusterName | None,
+        *,
+        after: int = 0,
+        limit: int = 100,
+        rotation: RotationId | None = None,
+        newest_first: bool = False,
+    ) -> tuple[ChainedFact, ...]:
+        """Facts by position; *after* is the position of the last one of the page before."""
+        ...
+
+    async def add_fact(self, fact: Fact, *, cluster: ClusterName | None = None) -> None:
+        """A fact that changes no cluster (a refused report, a token)."""
+        ...
+
+    async def receipt(self, principal: str, key: str, *, now: datetime) -> Receipt | None:
+        """The answer that was given to this key within 24 h."""
+        ...
+
+    async def now(self) -> datetime:
+        """The database's clock, UTC; windows end by it."""
+        ...
+
+
+class Epochs(Protocol):
+    """Numbers of master secret epochs are given out here, before anything is written."""
+
+    async def allocate(self, master: MasterName, opened_for: str) -> EpochNumber:
+        """The next number; the same one again for the same *opened_for*."""
+        ...
+
+    async def newest(self, master: MasterName) -> EpochRow | None:
+        """The newest epoch that is open."""
+        ...
+
+    async def get(self, master: MasterName, number: EpochNumber) -> EpochRow | None:
+        """One epoch."""
+        ...
+
+    async def mark_open(self, master: MasterName, number: EpochNumber) -> None:
+        """It was seen in the secrets manager; from now on its absence is an error."""
+        ...
+
+
+class Lease(Protocol):
+    """The right of one process to reconcile."""
+
+    async def acquire(self) -> Fence:
+        """Take it, with a fencing token above all before; `AnotherProcess` if it is taken."""
+        ...
+
+    async def release(self) -> None:
+        """Give it back."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRow:
+    """An API token as stored: never the token itself."""
+
+    id: str
+    digest: str  #: SHA-256 of the whole token, 64 hex digits
+    role: str
+    clusters: tuple[str, ...]  #: names, or ("*",)
+    nodes: str  #: for role node: a name, or a pattern with ``*``; else empty
+    note: str
+    created_at: datetime
+    created_by: str
+    expires_at: datetime
+    revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
+
+
+class Tokens(Protocol):
+    """API tokens."""
+
+    async def add(self, token: TokenRow) -> None:
+        """Store a new one."""
+        ...
+
+    async def find(self, token_id: str) -> TokenRow | None:
+        """The newest state of it; revocation is seen at once."""
+        ...
+
+    async def all(self) -> tuple[TokenRow, ...]:
+        """Every token, newest first."""
+        ...
+
+    async def revoke(self, token_id: str, *, now: datetime) -> bool:
+        """Whether there was such a token that was not revoked yet."""
+        ...
+
+    async def used(self, last_used: Mapping[str, datetime]) -> None:
+        """Note when tokens were last used."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmergencyRow:
+    """An emergency over many clusters."""
+
+    id: str
+    at: datetime
+    by: str
+    reason: str
+    rows: tuple[Mapping[str, Any], ...]  #: per cluster: its rotation, or the error
+
+
+class Emergencies(Protocol):
+    """Emergencies over many clusters."""
+
+    async def add(self, emergency: EmergencyRow) -> None:
+        """Store it; again with the same id: no change."""
+        ...
+
+    async def get(self, emergency_id: str) -> EmergencyRow | None:
+        """One of them."""
+        ...

@@ -1,0 +1,1 @@
+"""What several tiers of tests share; imported as `tests.support`, never shipped."""
