@@ -1,0 +1,380 @@
+"""Version 1 of the wire contract, as frozen dataclasses.
+
+Instants are RFC 3339 in UTC; durations are seconds; a cookie stands in `NodeVersion` alone.
+Commands refuse unknown fields; attestations, and clients reading answers, ignore them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_WAIT_SECONDS = 300
+
+
+# --- what a node gets ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeVersion:
+    """A version with its cookie; `cookie` is shown by nothing but the answer to the node."""
+
+    number: int
+    cookie: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """An emergency: make a throwaway, shut everybody out."""
+
+    round: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """Desired state of one node: ``GET /v1/clusters/{cluster}/cookie?node=…``."""
+
+    cluster: str
+    cluster_uid: str | None
+    fingerprint_key: str | None = field(repr=False)  #: base64
+    generation: int
+    phase: str | None
+    adoption: str
+    adopt: int | None
+    join: bool
+    current: NodeVersion | None
+    previous: NodeVersion | None
+    pending: NodeVersion | None
+    refuse: list[NodeVersion | int]  #: of an emergency: numbers only
+    lock: Lock | None
+    members: dict[str, str]
+    pairs: dict[str, int]
+
+
+# --- what a node tells --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A distribution link of the node."""
+
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attestation:
+    """``PUT /v1/clusters/{cluster}/nodes/{node}``: evidence, and the heartbeat."""
+
+    generation: int
+    at: str
+    read_from: str
+    holds: dict[str, str] = field(default_factory=dict)
+    uses: int | None = None
+    own: str | None = None
+    file: str | None = None
+    pins: dict[str, str] = field(default_factory=dict)
+    boot_pins: dict[str, str] = field(default_factory=dict)
+    refuses: dict[str, str] = field(default_factory=dict)
+    accepts: dict[str, str] = field(default_factory=dict)
+    locked_round: int | None = None
+    foreign_links: list[str] = field(default_factory=list)
+    links: dict[str, Link] = field(default_factory=dict)
+    otp_release: str = ""
+    agent: str = ""
+    preflight: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attested:
+    """The answer to an attestation."""
+
+    generation: int
+    heartbeat_seconds: float
+    join: bool
+
+
+# --- what operators see -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A version without its cookie."""
+
+    number: int
+    stage: str
+    origin: str
+    epoch: int | None
+    created_at: str
+    fingerprint: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocker:
+    """What is waited for, and since when."""
+
+    code: str
+    subject: str
+    detail: str
+    since: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One audit record."""
+
+    position: int
+    cluster: str | None
+    seq: int
+    kind: str
+    at: str
+    by: str
+    reason: str
+    rotation: str | None
+    version: int | None
+    details: dict[str, Any]
+    hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation:
+    """One attempt to replace a cluster's current version."""
+
+    id: str
+    cluster: str
+    kind: str
+    phase: str
+    from_version: int
+    to_version: int
+    epoch: int
+    reason: str
+    by: str
+    started_at: str
+    entered_at: str
+    ends_at: str | None
+    finished_at: str | None
+    held: bool
+    abort_requested: bool
+    rollback: bool
+    lock_round: int
+    may_have_been_read: list[str]
+    revokes: list[int]
+    supersedes: str | None
+    excludes: list[str]
+    emergency_id: str | None
+    facts: list[Fact] | None = None  #: given for a single rotation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adoption:
+    """How many members there are, and how far they are."""
+
+    members: int
+    live: int
+    lost: int
+    excused: int
+    on_current: int  #: proven to use current for themselves and for every pair
+    expects: str  #: ``none``, a number, or the names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """``GET /v1/clusters/{cluster}``."""
+
+    name: str
+    uid: str | None
+    state: str  #: uninitialised, initialising, stable, rotating, frozen or undeclared
+    generation: int
+    current: int | None
+    versions: list[Version]  #: newest first
+    rotation: Rotation | None
+    adoption: Adoption
+    blockers: list[Blocker]
+    next_due: str | None
+    current_since: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clusters:
+    """``GET /v1/clusters``: those in the caller's scope, by name."""
+
+    clusters: list[Cluster]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A node as the service knows it."""
+
+    name: str
+    liveness: str
+    joined_at: str
+    last_seen: str
+    uses: int | None
+    unknown_cookie: bool
+    holds: list[int]
+    pins: dict[str, int | None]
+    links: dict[str, Link]
+    refuses: dict[str, str]
+    locked_round: int | None
+    foreign_links: list[str]
+    read_from: str | None
+    generation: int | None
+    otp_release: str
+    agent: str
+    preflight: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Members:
+    """``GET /v1/clusters/{cluster}/nodes``."""
+
+    nodes: list[Member]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotations:
+    """A page of rotations, newest first; `next` is the cursor of the page after, or None."""
+
+    rotations: list[Rotation]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """A page of facts; `next` is the cursor (``after``) of the page after, or None."""
+
+    facts: list[Fact]
+    next: int | None
+
+
+# --- what operators ask for ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRotation:
+    """``POST /v1/clusters/{cluster}/rotations``."""
+
+    kind: str = "manual"  #: manual or emergency
+    reason: str = ""  #: an emergency needs one
+    dry_run: bool = False
+    exclude: list[str] = field(default_factory=list)  #: emergency: nodes whose tokens are revoked
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The answer to a dry run: what a rotation would do now. Nothing was written."""
+
+    cluster: str
+    kind: str
+    from_version: int
+    to_version: int
+    phases: list[str]
+    awaits: list[str]  #: members that gates would wait for
+    blockers: list[Blocker]  #: what would hold it up
+    conflict: str | None  #: why it would be refused, or None
+    grace_seconds: float
+    warnings: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Hold, release, abort, roll back, excuse, remove, leave, init."""
+
+    reason: str = ""
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtendGrace:
+    """``POST …/extend-grace``."""
+
+    seconds: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Import:
+    """``POST /v1/clusters/{cluster}/import``: the one route that takes a cookie."""
+
+    cookie: str = field(repr=False)
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emergency:
+    """``POST /v1/emergency``."""
+
+    clusters: list[str]  #: names, or ["*"]: all in the caller's scope
+    reason: str
+    exclude: list[str] = field(default_factory=list)
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmergencyRow:
+    """One cluster of an emergency: its rotation, or the error."""
+
+    cluster: str
+    rotation: str | None = None
+    phase: str | None = None
+    error: str | None = None  #: a problem's code
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmergencyReport:
+    """The answer to an emergency, and ``GET /v1/emergencies/{id}``."""
+
+    id: str
+    at: str
+    by: str
+    reason: str
+    clusters: list[EmergencyRow]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateToken:
+    """``POST /v1/tokens``."""
+
+    role: str  #: node, orchestrator, operator, auditor or admin
+    clusters: list[str]  #: names, or ["*"]
+    nodes: str = ""  #: role node: a node's name, or a pattern with ``*``
+    note: str = ""
+    expires_in_seconds: float = 90 * 86400.0  #: at most 90 days
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A token as listed; `token` itself is given once, when it is made."""
+
+    id: str
+    role: str
+    clusters: list[str]
+    nodes: str
+    note: str
+    created_at: str
+    created_by: str
+    expires_at: str
+    revoked_at: str | None
+    last_used_at: str | None
+    token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """``GET /v1/tokens``, newest first."""
+
+    tokens: list[Token]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """An error: ``application/problem+json`` (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    request_id: str
+    rotation: str | None = None  #: of `rotation_underway`
