@@ -62,13 +62,11 @@ def stretched(secret: bytes, *, salt: bytes, kdf: KdfParameters) -> bytes:
     Raises `InputError` for parameters that are out of bounds or that the machine cannot run.
     """
     require_affordable(kdf)
-    match kdf:
-        case Argon2id():
-            return _argon2id(secret, salt, kdf)
-        case Pbkdf2HmacSha512():
-            return hashlib.pbkdf2_hmac("sha512", secret, salt, kdf.iterations, kdf.hash_len)
-        case Scrypt():
-            return _scrypt(secret, salt, kdf)
+    if isinstance(kdf, Argon2id):
+        return _argon2id(secret, salt, kdf)
+    if isinstance(kdf, Pbkdf2HmacSha512):
+        return hashlib.pbkdf2_hmac("sha512", secret, salt, kdf.iterations, kdf.hash_len)
+    return _scrypt(secret, salt, kdf)
 
 
 def require_affordable(kdf: KdfParameters) -> None:
@@ -82,23 +80,21 @@ def require_affordable(kdf: KdfParameters) -> None:
 
 
 def _is_affordable(kdf: KdfParameters) -> bool:
-    match kdf:
-        case Argon2id():
-            return (
-                1 <= kdf.time <= MAX_TIME
-                and 1 <= kdf.lanes <= MAX_LANES
-                and 8 * kdf.lanes <= kdf.memory_kib <= MAX_MEMORY_BYTES // 1024
-            )
-        case Pbkdf2HmacSha512():
-            return 1 <= kdf.iterations <= MAX_ITERATIONS
-        case Scrypt():
-            return (
-                kdf.n >= 2  # noqa: PLR2004 - RFC 7914: larger than 1, a power of two
-                and kdf.n.bit_count() == 1
-                and kdf.r >= 1
-                and 1 <= kdf.p <= MAX_LANES
-                and _scrypt_bytes(kdf) <= MAX_SCRYPT_BYTES
-            )
+    if isinstance(kdf, Argon2id):
+        return (
+            1 <= kdf.time <= MAX_TIME
+            and 1 <= kdf.lanes <= MAX_LANES
+            and 8 * kdf.lanes <= kdf.memory_kib <= MAX_MEMORY_BYTES // 1024
+        )
+    if isinstance(kdf, Pbkdf2HmacSha512):
+        return 1 <= kdf.iterations <= MAX_ITERATIONS
+    return (
+        kdf.n > 1
+        and kdf.n.bit_count() == 1  # RFC 7914: a power of two
+        and kdf.r >= 1
+        and 1 <= kdf.p <= MAX_LANES
+        and _scrypt_bytes(kdf) <= MAX_SCRYPT_BYTES
+    )
 
 
 def _argon2id(secret: bytes, salt: bytes, kdf: Argon2id) -> bytes:

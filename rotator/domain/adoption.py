@@ -7,18 +7,23 @@ began does not tell what it does now.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rotator.domain.cluster import Blocker, ReadFrom
 from rotator.domain.liveness import Liveness
+from rotator.domain.rotation import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rotator.domain.cluster import Attestation, Cluster, Member
-    from rotator.domain.ids import VersionNumber
+    from rotator.domain.ids import Fingerprint, NodeName, VersionNumber
     from rotator.domain.liveness import Crowd
     from rotator.domain.rotation import Rotation
+
+
+#: A pair is moved by two running nodes, so rows for those that do not run may stay behind.
+_NOT_RUNNING: Final = frozenset({Liveness.LOST, Liveness.JOINING})
 
 
 def uses_unknown_cookie(cluster: Cluster, member: Member) -> bool:
@@ -36,18 +41,32 @@ def _fresh(member: Member, rotation: Rotation) -> Attestation | None:
     return said if said.generation >= rotation.entered_generation else None
 
 
-def _rows_elsewhere(crowd: Crowd, said: Attestation, number: VersionNumber) -> tuple[str, ...]:
-    """The peers whose row in the table or in the boot file is at another version."""
-    rows = [*said.pins.items(), *said.boot_pins.items()]
-    wrong = {
-        peer
-        for peer, fingerprint in rows
-        if crowd.cluster.number_of(fingerprint) != number and crowd.of(peer) is not Liveness.LOST
-    }
-    return tuple(sorted(wrong))
+def _rows(
+    crowd: Crowd, said: Attestation, *, ignoring: frozenset[Liveness]
+) -> Iterator[tuple[NodeName, Fingerprint]]:
+    """The rows of the table and of the boot file, but those for peers of these kinds."""
+    for peer, fingerprint in (*said.pins.items(), *said.boot_pins.items()):
+        if crowd.of(peer) not in ignoring:
+            yield peer, fingerprint
 
 
-def lacks(crowd: Crowd, member: Member, number: VersionNumber, rotation: Rotation) -> str | None:
+def _ignored(rotation: Rotation) -> frozenset[Liveness]:
+    """For whom a row may stay behind.
+
+    In an emergency for nobody: with a revoked cookie in the row of a member that is down, an
+    intruder gets in under its name.
+    """
+    return frozenset() if rotation.kind is Kind.EMERGENCY else frozenset({Liveness.LOST})
+
+
+def lacks(
+    crowd: Crowd,
+    member: Member,
+    number: VersionNumber,
+    rotation: Rotation,
+    *,
+    ignoring: frozenset[Liveness] | None = None,
+) -> str | None:
     """What is missing until *member* is proven to use *number* for itself and for every pair."""
     said = _fresh(member, rotation)
     if said is None:
@@ -56,8 +75,38 @@ def lacks(crowd: Crowd, member: Member, number: VersionNumber, rotation: Rotatio
         return f"uses version {crowd.cluster.number_of(said.own) or 'unknown'}, not {number}"
     if crowd.cluster.number_of(said.file) != number:
         return f"its cookie file is not at version {number}"
-    wrong = _rows_elsewhere(crowd, said, number)
+    rows = _rows(crowd, said, ignoring=_ignored(rotation) if ignoring is None else ignoring)
+    wrong = sorted({peer for peer, used in rows if crowd.cluster.number_of(used) != number})
     return f"its rows for {', '.join(wrong)} are not at version {number}" if wrong else None
+
+
+def is_on(crowd: Crowd, member: Member, number: VersionNumber) -> bool:
+    """Whether its last report says that it uses *number* alone, in VM, file and every row."""
+    said = member.attestation
+    if said is None or said.read_from is not ReadFrom.VM:
+        return False
+    rows = (used for _, used in _rows(crowd, said, ignoring=frozenset({Liveness.LOST})))
+    return all(crowd.cluster.number_of(used) == number for used in (said.own, said.file, *rows))
+
+
+def may_join(crowd: Crowd, asking: NodeName | None = None) -> bool:
+    """Whether a node may boot now: not among running nodes whose cookies are mixed.
+
+    They are not mixed any more once every node that runs is proven to use the target, but for its
+    rows for those that do not run: these wait for the very nodes that want to join. A node that
+    asks is not running, whatever it was told before.
+    """
+    rotation, current = crowd.cluster.rotation, crowd.cluster.current
+    if current is None:
+        return False
+    if rotation is None or not rotation.has_mixed_cookies:
+        return True
+    if current.number != rotation.target or rotation.is_locking_out:
+        return False
+    running = (member for member in crowd.awaited() if member.name != asking)
+    return not any(
+        lacks(crowd, member, current.number, rotation, ignoring=_NOT_RUNNING) for member in running
+    )
 
 
 def users(crowd: Crowd, number: VersionNumber) -> tuple[Member, ...]:
@@ -67,9 +116,8 @@ def users(crowd: Crowd, number: VersionNumber) -> tuple[Member, ...]:
         said = member.attestation
         if said is None:
             continue
-        rows = {**said.pins, **said.boot_pins}
-        kept = [fp for peer, fp in rows.items() if crowd.of(peer) is not Liveness.LOST]
-        if number in {crowd.cluster.number_of(fp) for fp in (said.own, said.file, *kept)}:
+        kept = (used for _, used in _rows(crowd, said, ignoring=frozenset({Liveness.LOST})))
+        if number in {crowd.cluster.number_of(used) for used in (said.own, said.file, *kept)}:
             found.append(member)
     return tuple(found)
 
@@ -97,20 +145,17 @@ def unknown_cookies(crowd: Crowd) -> Iterator[Blocker]:
 def not_holding(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
     """`installing`: who does not hold the pending version yet."""
     number = rotation.to_version
-    version = crowd.cluster.versions[number]
     for member in crowd.awaited():
         said = _fresh(member, rotation)
-        if said is None or said.holds.get(number) != version.fingerprint:
+        if said is None or crowd.cluster.number_of(said.holds.get(number)) != number:
             yield Blocker(code="not_holding", subject=member.name, detail=f"version {number}")
     yield from _missing(crowd)
 
 
 def nobody_holding(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
     """What `install_timeout` cannot pass: members are expected, and not one holds pending."""
-    holding = len(crowd.awaited()) - sum(
-        1 for blocker in not_holding(crowd, rotation) if blocker.code == "not_holding"
-    )
-    if crowd.policy.expects_members and holding == 0:
+    waiting = {b.subject for b in not_holding(crowd, rotation) if b.code == "not_holding"}
+    if crowd.policy.expects_members and all(m.name in waiting for m in crowd.awaited()):
         yield Blocker(code="no_attestation", detail="members are expected, and none has attested")
 
 
@@ -151,8 +196,9 @@ def unproven(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
 def unlocked(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
     """`locking`: who has not attested this round, or found a foreign link in it."""
     for member in crowd.awaited():
-        said = member.attestation
-        if said is None or said.locked_round is None or said.locked_round < rotation.lock_round:
+        said = _fresh(member, rotation)
+        # The rounds of an emergency that was superseded have the same numbers: only fresh counts.
+        if said is None or said.locked_round != rotation.lock_round:
             yield Blocker(code="not_locked", subject=member.name)
         elif said.foreign_links:
             yield Blocker(code="foreign_link", subject=member.name)

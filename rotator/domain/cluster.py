@@ -138,6 +138,10 @@ class Cluster:
         """What nodes shall use, and new nodes get."""
         return self.at_stage(Stage.CURRENT)
 
+    def at(self, number: VersionNumber) -> Stage:
+        """The stage of a version."""
+        return self.versions[number].stage
+
     def accepted(self) -> frozenset[VersionNumber]:
         """The versions that a live node may use at this moment."""
         stages = (Stage.CURRENT, Stage.PREVIOUS)
@@ -174,7 +178,9 @@ class Cluster:
         return replace(self, members={**self.members, member.name: member})
 
     def next_generation(self) -> Cluster:
-        """The desired state has changed."""
+        """The desired state has changed; before `init` there is none, and it stays at 0."""
+        if not self.is_initialised:
+            return self
         return replace(self, generation=Generation(self.generation + 1))
 
 

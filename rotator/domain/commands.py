@@ -112,8 +112,23 @@ def why_not_start(crowd: Crowd, kind: Kind, *, force: bool) -> None:
         )
 
 
-def start(crowd: Crowd, request: Request, wanted: Start) -> Change:
-    """S1 or E1: a rotation with the next version number."""
+def next_number(cluster: Cluster, last_used: VersionNumber = VersionNumber(0)) -> VersionNumber:
+    """The number of the next version: a burned one is not used again.
+
+    *last_used* is the `last_version` of the cluster's document, where that can be read: a state
+    store that was restored from a copy may know less.
+    """
+    return VersionNumber(max(cluster.last_version, last_used) + 1)
+
+
+def start(
+    crowd: Crowd,
+    request: Request,
+    wanted: Start,
+    *,
+    last_used: VersionNumber = VersionNumber(0),
+) -> Change:
+    """S1 or E1: a rotation with the next version number (*last_used* as in `next_number`)."""
     why_not_start(crowd, wanted.kind, force=wanted.force)
     is_emergency = wanted.kind is Kind.EMERGENCY
     cluster = crowd.cluster
@@ -122,10 +137,12 @@ def start(crowd: Crowd, request: Request, wanted: Start) -> Change:
     if is_emergency:
         cluster = cluster.next_generation()
         cluster, superseded, facts = _supersede(cluster, request)
+        cluster, excluded = _exclude(cluster, request, wanted.excludes)
+        facts += excluded
     current = cluster.current
     if current is None:
         raise NotInitialised
-    number = VersionNumber(cluster.last_version + 1)
+    number = next_number(cluster, last_used)
     rotation = Rotation(
         id=wanted.id,
         cluster=cluster.name,
@@ -185,10 +202,27 @@ def _supersede(cluster: Cluster, request: Request) -> tuple[Cluster, Rotation | 
     if rotation is None:
         return cluster, None, []
     ended = rotation.enter(Phase.SUPERSEDED, at=request.at, generation=cluster.generation)
-    pending = cluster.at_stage(Stage.PENDING)
-    if pending is not None:
-        cluster = cluster.to_stage(pending.number, Stage.REVOKED)
+    over = [cluster.at_stage(Stage.PENDING)]
+    if rotation.phase is Phase.RETIRING:
+        # Nodes refuse it already; without its rotation it would be accepted again until E3.
+        over.append(cluster.at_stage(Stage.PREVIOUS))
+    for version in over:
+        if version is not None:
+            cluster = cluster.to_stage(version.number, Stage.REVOKED)
     return cluster, ended, [_fact(FactKind.ROTATION_SUPERSEDED, request, ended)]
+
+
+def _exclude(
+    cluster: Cluster, request: Request, names: tuple[NodeName, ...]
+) -> tuple[Cluster, list[Fact]]:
+    """Members that cannot attest any more: nobody waits for them, and their links are cut."""
+    facts = []
+    for name in names:
+        member = cluster.members.get(name)
+        if member is not None and not member.is_excused:
+            cluster = cluster.with_member(replace(member, is_excused=True, is_admitted=False))
+            facts.append(_fact(FactKind.MEMBER_EXCUSED, request, None, node=name, forced=True))
+    return cluster, facts
 
 
 def _named(cluster: Cluster, rotation_id: RotationId) -> Rotation:
@@ -207,6 +241,8 @@ def hold(cluster: Cluster, rotation_id: RotationId, request: Request) -> Change:
     rotation = _named(cluster, rotation_id)
     if rotation.is_locking_out:
         raise PhaseForbids("an emergency cannot be held while nodes are locked")
+    if rotation.abort_requested:
+        raise PhaseForbids("a rotation that is being aborted cannot be held")
     if rotation.is_held:
         return Change(cluster=cluster)
     held = replace(rotation, is_held=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rotator.domain import adoption
 from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Kind, Phase
 from rotator.domain.version import Stage
@@ -63,19 +64,23 @@ def desired_state(crowd: Crowd) -> DesiredState:
         pending=pending.number if pending and shows_pending else None,
         refuse=refuse,
         lock_round=rotation.lock_round if rotation and is_locking else None,
-        join=crowd.may_join(),
+        join=adoption.may_join(crowd),
         members={n: state for n, state in liveness.items() if state is not Liveness.LEFT},
     )
 
 
 def pairs_of(cluster: Cluster, node: NodeName) -> dict[NodeName, VersionNumber]:
-    """What each peer last attested that it uses for *node*; read only when the node boots."""
+    """What each peer last attested that it uses for *node*; read only when the node boots.
+
+    Without those that use what is not accepted any more: such a peer is reset to current.
+    """
+    accepted = cluster.accepted()
     pairs = {}
     for peer, member in cluster.members.items():
         said = member.attestation
         if peer == node or said is None or member.has_left:
             continue
         number = cluster.number_of(said.pins.get(node, said.own))
-        if number is not None:
+        if number in accepted:
             pairs[peer] = number
     return pairs

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from rotator.domain import adoption
+from rotator.domain.cluster import ReadFrom
 from rotator.domain.rotation import NEXT, Kind, Phase
 from rotator.domain.version import NEXT as NEXT_STAGES
 from rotator.domain.version import Stage
@@ -27,8 +28,8 @@ def numbers_only_grow(crowd: Crowd, change: Change) -> str | None:
     if not before.versions.keys() <= after.versions.keys():
         return "a version has disappeared"
     added = sorted(after.versions.keys() - before.versions.keys())
-    if added and (len(added) > 1 or added[0] != before.last_version + 1):
-        return "a new version has not the next number"
+    if added and (len(added) > 1 or added[0] <= before.last_version):
+        return "a new version has not a number of its own above all others"
     return None
 
 
@@ -70,16 +71,18 @@ def nothing_used_is_refused(crowd: Crowd, change: Change) -> str | None:
 
 
 def phases_follow_the_table(crowd: Crowd, change: Change) -> str | None:
-    """A rotation moves along the table of phases."""
-    before = crowd.cluster.rotation
-    after = next((r for r in change.rotations if before and r.id == before.id), None)
+    """A rotation moves along the table of phases, and its row tells the same as its cluster."""
+    before, kept = crowd.cluster.rotation, change.cluster.rotation
+    rows = {row.id: row for row in change.rotations}
+    if kept is not None and kept not in {before, rows.get(kept.id)}:
+        return "a rotation was changed without its row"
     if before is None:
         return None
-    if after is None:
-        gone = change.cluster.rotation is None or change.cluster.rotation.id != before.id
-        return "a rotation has disappeared" if gone else None
+    after = rows.get(before.id, before)
     if after.phase is not before.phase and after.phase not in NEXT[before.phase]:
         return f"the rotation went from {before.phase} to {after.phase}"
+    if after.is_finished == (kept is not None and kept.id == before.id):
+        return "a rotation has disappeared, or goes on after its end"
     return None
 
 
@@ -103,8 +106,12 @@ def no_gate_without_attestation(crowd: Crowd, change: Change) -> str | None:
     }
     if (before.phase, after.phase) not in gates or not crowd.policy.expects_members:
         return None
-    if any(member.attestation for member in crowd.cluster.members.values()):
-        return None
+    for member in crowd.cluster.members.values():
+        said = member.attestation
+        if said is None or said.read_from is not ReadFrom.VM or member.has_left:
+            continue
+        if said.generation >= before.entered_generation and not member.is_excused:
+            return None
     return f"{before.phase} would end although no expected member has attested"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -42,11 +42,14 @@ class Crowd:
             return Liveness.LEFT
         if member.is_excused:
             return Liveness.EXCUSED
-        if self.now - max(member.last_seen, self.serving_since) > self.policy.node_ttl:
+        if self.now >= self._silent_since(member) + self.policy.node_ttl:
             return Liveness.LEFT if self.policy.ephemeral else Liveness.LOST
         if member.attestation is not None and member.attestation.read_from is ReadFrom.BOOT:
             return Liveness.JOINING
         return Liveness.LIVE if member.last_seen >= self.serving_since else Liveness.UNKNOWN
+
+    def _silent_since(self, member: Member) -> datetime:
+        return max(member.last_seen, self.serving_since)
 
     def of(self, name: NodeName) -> Liveness | None:
         """The liveness of a member, or None if there is none of that name."""
@@ -74,26 +77,33 @@ class Crowd:
         after = self.policy.excuse_lost_after
         if after is None:
             return None
-        silent = (m for m in self.lost() if self.now - max(m.last_seen, self.serving_since) > after)
-        return next(silent, None)
+        return next((m for m in self.lost() if self.now >= self._silent_since(m) + after), None)
+
+    def next_silence(self) -> datetime | None:
+        """When the next member becomes lost, or is excused for it, if nobody is heard again."""
+        limits = [self.policy.node_ttl]
+        if self.policy.excuse_lost_after is not None:
+            limits.append(self.policy.excuse_lost_after)
+        members = self.with_liveness(
+            Liveness.LIVE, Liveness.UNKNOWN, Liveness.JOINING, Liveness.LOST
+        )
+        ends = [self._silent_since(member) + limit for member in members for limit in limits]
+        return min((end for end in ends if end > self.now), default=None)
 
     def missing(self) -> tuple[str, ...]:
-        """Whom the cluster expects and who never attested: names, or how many."""
-        expect = self.policy.expect
+        """Whom the cluster expects and who never attested: names, or how many.
+
+        A name that has left in good order or is excused is not missing; of a number, one that
+        has left has to be made up for, since nobody can know which others were meant.
+        """
+        expect, members = self.policy.expect, self.cluster.members
         if expect is None:
             return ()
-        known = {m.name for m in self.cluster.members.values() if not m.has_left}
         if isinstance(expect, int):
-            short = expect - len(known)
+            short = expect - sum(not member.has_left for member in members.values())
             return (f"{short} more",) if short > 0 else ()
-        return tuple(sorted(name for name in expect if name not in known))
+        return tuple(sorted(expect - members.keys()))
 
-    def may_join(self) -> bool:
-        """Whether a node may boot now: not among running nodes whose cookies are mixed."""
-        rotation = self.cluster.rotation
-        if self.cluster.current is None:
-            return False
-        if rotation is None or not rotation.has_mixed_cookies:
-            return True
-        running = self.with_liveness(Liveness.LIVE, Liveness.UNKNOWN)
-        return not running and not any(m.is_admitted for m in self.awaited())
+    def with_cluster(self, cluster: Cluster) -> Crowd:
+        """The same instant, another state of the cluster."""
+        return replace(self, cluster=cluster)

@@ -25,8 +25,8 @@ class Taken:
     may_boot: bool
 
 
-def refusal(cluster: Cluster, node: NodeName, said: Attestation) -> StaleGeneration | None:
-    """Why the report cannot be taken at all; `WrongFingerprint` is raised."""
+def require_credible(cluster: Cluster, node: NodeName, said: Attestation) -> None:
+    """Raise `WrongFingerprint` or `StaleGeneration` for a report that cannot be taken at all."""
     claims: list[tuple[VersionNumber, Fingerprint]] = list(said.holds.items())
     if said.uses is not None and said.own is not None:
         claims.append((said.uses, said.own))
@@ -37,13 +37,12 @@ def refusal(cluster: Cluster, node: NodeName, said: Attestation) -> StaleGenerat
     member = cluster.members.get(node)
     before = member.attestation if member else None
     if before is not None and said.generation < before.generation:
-        return StaleGeneration(
+        raise StaleGeneration(
             f"generation {said.generation} is older than {before.generation},"
             " which this node has reported before"
         )
     if said.generation > cluster.generation:
         raise StaleGeneration(f"generation {said.generation} does not exist yet")
-    return None
 
 
 def refused(node: NodeName, kind: FactKind, *, now: datetime) -> Fact:
@@ -58,19 +57,23 @@ def attest(crowd: Crowd, node: NodeName, said: Attestation) -> Taken:
     gates wait for it.
     """
     cluster, now = crowd.cluster, crowd.now
-    stale = refusal(cluster, node, said)
-    if stale is not None:
-        raise stale
+    require_credible(cluster, node, said)
     member = cluster.members.get(node)
-    may_boot = crowd.may_join()
+    may_boot = adoption.may_join(crowd, node)
     admitted = may_boot and said.read_from is ReadFrom.BOOT
-    if member is None or member.has_left:
+    if member is None or member.has_left or _begins_anew(member, said):
         return Taken(change=_join(crowd, node, said, is_admitted=admitted), may_boot=may_boot)
     if said.says_the_same(member.attestation) and member.is_admitted == admitted:
         return Taken(change=None, may_boot=may_boot)
     heard = replace(member, last_seen=now, attestation=said, is_admitted=admitted)
     facts = _news(cluster, member, heard, now)
     return Taken(change=Change(cluster=cluster.with_member(heard), facts=facts), may_boot=may_boot)
+
+
+def _begins_anew(member: Member, said: Attestation) -> bool:
+    """Whether it was excused and is awaited again: it boots, or is heard for the first time."""
+    is_new = said.read_from is ReadFrom.BOOT or member.attestation is None
+    return member.is_excused and is_new
 
 
 def _join(crowd: Crowd, node: NodeName, said: Attestation, *, is_admitted: bool) -> Change:

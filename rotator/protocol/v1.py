@@ -162,6 +162,7 @@ class Rotation:
     excludes: list[str]
     emergency_id: str | None
     facts: list[Fact] | None = None  #: given for a single rotation
+    warnings: list[str] = field(default_factory=list)  #: in the answer to its start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +229,16 @@ class Members:
     """``GET /v1/clusters/{cluster}/nodes``."""
 
     nodes: list[Member]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """The answer to ``DELETE …/nodes/{node}``."""
+
+    cluster: str
+    node: str
+    revoked_tokens: list[str]  #: ids
+    covering_tokens: list[str]  #: ids of tokens whose pattern still covers the name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,6 +341,7 @@ class EmergencyReport:
     by: str
     reason: str
     clusters: list[EmergencyRow]
+    warnings: list[str] = field(default_factory=list)  #: in the answer to its start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

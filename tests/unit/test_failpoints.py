@@ -75,7 +75,8 @@ def test_a_misspelt_failpoint_is_refused(text: str) -> None:
 
 def test_an_armed_kill_ends_the_process_as_sigkill_does() -> None:
     """No handler, no clean-up, no further output."""
-    program = "from rotator import failpoints as f; print(f.is_armed(), flush=True); " + (
+    program = (
+        "from rotator import failpoints as f; print(f.is_armed(), flush=True);"
         "f.hit('K1', 'after'); print('alive')"
     )
 

@@ -23,18 +23,21 @@ CHEAPEST = PROFILES["cheapest-scrypt"]
 
 
 def epoch(kdf: KdfParameters, salt: bytes = bytes(range(16))) -> Epoch:
+    """The master of the test vectors with these parameters."""
     secret = MasterSecret(bytes(range(32)))
     return Epoch(secret=secret, salt=salt, kdf=kdf, opened_for="test")
 
 
 @pytest.fixture
 def stretcher() -> Iterator[Stretcher]:
+    """A stretcher that is closed after the test."""
     it = Stretcher()
     yield it
     it.close()
 
 
 def argon2id(time: int, memory_kib: int, lanes: int) -> Argon2id:
+    """Argon2id parameters in the order of the reference's vectors: t, m, p."""
     return Argon2id(time=time, memory_kib=memory_kib, lanes=lanes, profile="vector")
 
 
@@ -92,20 +95,21 @@ def test_the_argon2_library_gives_the_answer_of_rfc_9106() -> None:
 # RFC 7914, section 12, the first 32 of its 64 bytes: the last step is PBKDF2-HMAC-SHA-256, whose
 # output for 32 bytes is the beginning of that for 64. The vector of 1 GiB is left out.
 @pytest.mark.parametrize(
-    ("n", "r", "p", "secret", "salt", "output"),
+    ("cost", "secret", "salt", "output"),
     [
-        (16, 1, 1, b"", b"",
+        ((16, 1, 1), b"", b"",
          "77d6576238657b203b19ca42c18a0497f16b4844e3074ae8dfdffa3fede21442"),
-        (1024, 8, 16, b"password", b"NaCl",
+        ((1024, 8, 16), b"password", b"NaCl",
          "fdbabe1c9d3472007856e7190d01e9fe7c6ad7cbc8237830e77376634b373162"),
-        (16384, 8, 1, b"pleaseletmein", b"SodiumChloride",
+        ((16384, 8, 1), b"pleaseletmein", b"SodiumChloride",
          "7023bdcb3afd7348461c06cd81fd38ebfda8fbba904f8e3ea9b543f6545da1f2"),
     ],
 )  # fmt: skip
 def test_scrypt_gives_the_answers_of_rfc_7914(
-    n: int, r: int, p: int, secret: bytes, salt: bytes, output: str
+    cost: tuple[int, int, int], secret: bytes, salt: bytes, output: str
 ) -> None:
     """Cost, block size and parallelisation reach the algorithm in their places."""
+    n, r, p = cost
     kdf = Scrypt(n=n, r=r, p=p, profile="vector")
 
     assert stretched(secret, salt=salt, kdf=kdf).hex() == output
@@ -116,11 +120,11 @@ def test_scrypt_gives_the_answers_of_rfc_7914(
     ("secret", "salt", "iterations", "output"),
     [
         (b"passwd", b"salt", 1,
-         "55ac046e56e3089fec1691c22544b605f94185216dde0465e68b9d57c20dacbc"
-         "49ca9cccf179b645991664b39d77ef317c71b845b1e30bd509112041d3a19783"),
+         ("55ac046e56e3089fec1691c22544b605f94185216dde0465e68b9d57c20dacbc"
+          "49ca9cccf179b645991664b39d77ef317c71b845b1e30bd509112041d3a19783")),
         (b"Password", b"NaCl", 80000,
-         "4ddcd8f60b98be21830cee5ef22701f9641a4418d04c0414aeff08876b34ab56"
-         "a1d425a1225833549adb841b51c9b3176a272bdebba1d078478f62b397f33c8d"),
+         ("4ddcd8f60b98be21830cee5ef22701f9641a4418d04c0414aeff08876b34ab56"
+          "a1d425a1225833549adb841b51c9b3176a272bdebba1d078478f62b397f33c8d")),
     ],
 )  # fmt: skip
 def test_the_pbkdf2_library_gives_the_answers_of_rfc_7914(

@@ -28,6 +28,7 @@ UID = ClusterUid("000102030405060708090a0b0c0d0e0f")
 
 
 def version(number: int, text: str = "") -> StoredVersion:
+    """A derived version with a cookie of its own."""
     return StoredVersion(
         number=VersionNumber(number),
         cookie=Cookie(text or f"cookie{number}"),
@@ -37,6 +38,7 @@ def version(number: int, text: str = "") -> StoredVersion:
 
 
 def stamp(generation: int = 1) -> Stamp:
+    """What one writer carries."""
     return Stamp(
         fence=Fence(7),
         generation=Generation(generation),
@@ -48,6 +50,7 @@ def stamp(generation: int = 1) -> Stamp:
 def document(
     current: int, *, previous: int | None = None, pending: int | None = None, last: int = 0
 ) -> ClusterDocument:
+    """A document with versions of these numbers in these slots."""
     present = [number for number in (current, previous, pending) if number is not None]
     return ClusterDocument(
         cluster_uid=UID,
@@ -61,6 +64,7 @@ def document(
 
 
 def stored() -> dict[str, Any]:
+    """A document with all three slots filled, as it is stored."""
     return documents.to_json(document(2, previous=1, pending=3))
 
 
@@ -83,6 +87,7 @@ stamps = st.builds(
 
 @st.composite
 def any_documents(draw: st.DrawFn) -> ClusterDocument:
+    """Every document that this program could have written."""
     order = draw(st.permutations([1, 2, 3]))
     slots = [
         StoredVersion(number=VersionNumber(n), cookie=v.cookie, epoch=v.epoch, origin=v.origin)

@@ -1,0 +1,1 @@
+"""The metronome: says when to look; owns no state."""

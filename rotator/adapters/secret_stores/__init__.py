@@ -1,0 +1,1 @@
+"""Secrets managers: the only places where cookies and master secrets lie."""

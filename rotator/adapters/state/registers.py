@@ -1,0 +1,167 @@
+"""Epochs, tokens and emergencies: the small registers of the state store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, insert, select, update
+
+from rotator.adapters.state import tables as t
+from rotator.adapters.state.mapping import from_json, instant_to_text, to_json
+from rotator.domain.ids import EpochNumber
+from rotator.ports.state_store import EmergencyRow, EpochRow, TokenRow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from sqlalchemy import Select
+
+    from rotator.adapters.state.database import Database
+    from rotator.domain.ids import MasterName
+
+
+class SqlEpochs:
+    """`ports.state_store.Epochs`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def allocate(self, master: MasterName, opened_for: str) -> EpochNumber:
+        """See the port."""
+        table = t.epochs
+        async with self._database.transaction() as connection:
+            found = await connection.execute(
+                select(table.c.number).where(
+                    table.c.master == master, table.c.opened_for == opened_for
+                )
+            )
+            number = found.scalar()
+            if number is None:
+                last = await connection.execute(
+                    select(func.max(table.c.number)).where(table.c.master == master)
+                )
+                number = (last.scalar() or 0) + 1
+                await connection.execute(
+                    insert(table).values(
+                        master=master, number=number, opened_for=opened_for, is_open=0
+                    )
+                )
+        return EpochNumber(number)
+
+    async def newest(self, master: MasterName) -> EpochRow | None:
+        """See the port."""
+        table = t.epochs.c
+        return await self._one(
+            select(t.epochs)
+            .where(table.master == master, table.is_open == 1)
+            .order_by(table.number.desc())
+            .limit(1)
+        )
+
+    async def get(self, master: MasterName, number: EpochNumber) -> EpochRow | None:
+        """See the port."""
+        table = t.epochs.c
+        return await self._one(
+            select(t.epochs).where(table.master == master, table.number == number)
+        )
+
+    async def _one(self, query: Select[tuple[object, ...]]) -> EpochRow | None:
+        async with self._database.transaction() as connection:
+            row = (await connection.execute(query)).mappings().first()
+        if row is None:
+            return None
+        return from_json(EpochRow, {**row, "is_open": bool(row["is_open"])})
+
+    async def mark_open(self, master: MasterName, number: EpochNumber) -> None:
+        """See the port."""
+        table = t.epochs
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                update(table)
+                .where(table.c.master == master, table.c.number == number)
+                .values(is_open=1)
+            )
+
+
+class SqlTokens:
+    """`ports.state_store.Tokens`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, token: TokenRow) -> None:
+        """See the port."""
+        body = to_json(token)
+        columns = {name: body[name] for name in ("id", "digest", "created_at")}
+        async with self._database.transaction() as connection:
+            await connection.execute(insert(t.tokens).values(**columns, body=body))
+
+    async def find(self, token_id: str) -> TokenRow | None:
+        """See the port."""
+        found = await self._rows(select(t.tokens).where(t.tokens.c.id == token_id))
+        return found[0] if found else None
+
+    async def all(self) -> tuple[TokenRow, ...]:
+        """See the port."""
+        return await self._rows(select(t.tokens).order_by(t.tokens.c.created_at.desc()))
+
+    async def _rows(self, query: Select[tuple[object, ...]]) -> tuple[TokenRow, ...]:
+        async with self._database.transaction() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        later = ("revoked_at", "last_used_at")
+        return tuple(
+            from_json(TokenRow, {**row["body"], **{name: row[name] for name in later}})
+            for row in rows
+        )
+
+    async def revoke(self, token_id: str, *, now: datetime) -> bool:
+        """See the port."""
+        table = t.tokens
+        async with self._database.transaction() as connection:
+            written = await connection.execute(
+                update(table)
+                .where(table.c.id == token_id, table.c.revoked_at.is_(None))
+                .values(revoked_at=instant_to_text(now))
+            )
+        return bool(written.rowcount)
+
+    async def used(self, last_used: Mapping[str, datetime]) -> None:
+        """See the port."""
+        async with self._database.transaction() as connection:
+            for token_id, at in last_used.items():
+                await connection.execute(
+                    update(t.tokens)
+                    .where(t.tokens.c.id == token_id)
+                    .values(last_used_at=instant_to_text(at))
+                )
+
+
+class SqlEmergencies:
+    """`ports.state_store.Emergencies`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, emergency: EmergencyRow) -> None:
+        """See the port."""
+        async with self._database.transaction() as connection:
+            there = await connection.execute(
+                select(t.emergencies.c.id).where(t.emergencies.c.id == emergency.id)
+            )
+            if there.first() is None:
+                await connection.execute(
+                    insert(t.emergencies).values(id=emergency.id, body=to_json(emergency))
+                )
+
+    async def get(self, emergency_id: str) -> EmergencyRow | None:
+        """See the port."""
+        async with self._database.transaction() as connection:
+            row = await connection.execute(
+                select(t.emergencies.c.body).where(t.emergencies.c.id == emergency_id)
+            )
+            body = row.scalar()
+        if body is None:
+            return None
+        return replace(from_json(EmergencyRow, body), rows=tuple(body["rows"]))

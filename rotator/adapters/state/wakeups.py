@@ -1,0 +1,35 @@
+"""Wake-ups within one process, which is all that SQLite serves."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rotator.domain.ids import ClusterName
+
+
+class LocalWakeups:
+    """`ports.wakeups.Wakeups`: a set of waiting futures per cluster, and one for any."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[ClusterName | None, set[asyncio.Future[None]]] = {}
+
+    async def notify(self, cluster: ClusterName) -> None:
+        """See the port."""
+        for name in (cluster, None):
+            for future in self._waiting.pop(name, ()):
+                if not future.done():
+                    future.set_result(None)
+
+    async def wait(self, cluster: ClusterName | None, *, seconds: float) -> bool:
+        """See the port."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(cluster, set()).add(future)
+        try:
+            await asyncio.wait_for(future, seconds)
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting.get(cluster, set()).discard(future)
+        return True

@@ -1,0 +1,106 @@
+"""Hold the two stores against each other: what the secrets manager has, what is on record.
+
+Where they contradict each other nothing is written, and a person has to look: a cluster is frozen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rotator.domain.actions import Wait
+from rotator.domain.cluster import Blocker
+from rotator.domain.rotation import Kind, Phase
+from rotator.domain.version import Stage
+
+if TYPE_CHECKING:
+    from rotator.domain.cluster import Cluster
+    from rotator.domain.document import ClusterDocument
+    from rotator.domain.ids import ClusterUid, Fence, RotationId, VersionNumber
+
+    _Slots = tuple[VersionNumber, VersionNumber | None, VersionNumber | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentView:
+    """What decisions need of a document: numbers, no cookie."""
+
+    uid: ClusterUid
+    fence: Fence
+    rotation: RotationId | None
+    last_version: VersionNumber
+    current: VersionNumber
+    previous: VersionNumber | None
+    pending: VersionNumber | None
+    edited: frozenset[VersionNumber]  #: those whose cookie has not the fingerprint on record
+
+
+def view(document: ClusterDocument, cluster: Cluster) -> DocumentView:
+    """Hold a document against what the state store has on record."""
+    edited = {
+        number
+        for number, fingerprint in document.fingerprints().items()
+        if (known := cluster.versions.get(number)) is None
+        or known.fingerprint not in {None, fingerprint}
+    }
+    return DocumentView(
+        uid=document.cluster_uid,
+        fence=document.stamp.fence,
+        rotation=document.stamp.rotation,
+        last_version=document.last_version,
+        current=document.current.number,
+        previous=document.previous.number if document.previous else None,
+        pending=document.pending.number if document.pending else None,
+        edited=frozenset(edited),
+    )
+
+
+def frozen(code: str, detail: str) -> Wait:
+    """Nothing is written until a person has looked."""
+    return Wait(blockers=(Blocker(code=code, subject="frozen", detail=detail),))
+
+
+def _possible(cluster: Cluster) -> set[_Slots]:
+    """Every (current, previous, pending) that a crash can have left in the document."""
+    rotation = cluster.rotation
+    if rotation is None:
+        return {(cluster.current.number, None, None)} if cluster.current else set()
+    old, new = rotation.from_version, rotation.to_version
+    before, written = (old, None, None), (old, None, new)
+    promoted, restored = (new, old, None), (old, new, None)
+    only = (rotation.target, None, None)
+    if rotation.kind is Kind.EMERGENCY:
+        return {only}
+    if rotation.abort_requested or rotation.phase is Phase.STAGED:
+        return {before, written}
+    if rotation.phase is Phase.ROLLING_BACK and cluster.at(old) is Stage.CURRENT:
+        return {restored}
+    if rotation.phase is Phase.RETIRING:
+        return {restored if rotation.is_rollback else promoted, only}
+    by_phase: dict[Phase, set[_Slots]] = {
+        Phase.INSTALLING: {written},
+        Phase.PROMOTING: {written, promoted},
+        Phase.ROLLING_BACK: {promoted, restored},
+    }
+    return by_phase.get(rotation.phase, {promoted})
+
+
+def disagreement(cluster: Cluster, document: DocumentView, *, fence: Fence) -> Wait | None:
+    """Why nothing may be written: the two stores do not agree, and a person has to look."""
+    if document.uid != cluster.uid:
+        return frozen("foreign_document", "the document belongs to a cluster with another uid")
+    if document.fence > fence:
+        return frozen("state_store_behind", "the document was written by a newer leader")
+    rotation = cluster.rotation
+    if rotation is not None and rotation.is_locking_out:
+        # KE2 writes over whatever is there: tampering must not be able to stop an emergency.
+        return None
+    if document.edited:
+        numbers = ", ".join(str(number) for number in sorted(document.edited))
+        return frozen("edited_document", f"version {numbers} is not what was written")
+    if document.rotation not in {None, cluster.last_writer, rotation.id if rotation else None}:
+        return frozen("foreign_writer", "the document was written for a rotation that is not ours")
+    if (document.current, document.previous, document.pending) not in _possible(cluster):
+        # A restored snapshot looks like this, too: our own document, at another time.
+        return frozen("reverted_document", "the document is not as this rotation has left it")
+    return None

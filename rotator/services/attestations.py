@@ -1,0 +1,98 @@
+"""Take a node's report; what is stale or false is refused, and that is a fact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from rotator.domain import invariants, membership
+from rotator.domain.facts import FactKind
+from rotator.errors import (
+    NotFound,
+    RevisionConflict,
+    StaleGeneration,
+    StateUnavailable,
+    WrongFingerprint,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from rotator.domain.cluster import Attestation
+    from rotator.domain.ids import ClusterName, Generation, NodeName
+    from rotator.domain.liveness import Crowd
+    from rotator.domain.membership import Taken
+    from rotator.ports.state_store import ClusterStates
+    from rotator.ports.wakeups import Wakeups
+    from rotator.services.commands import Poke
+    from rotator.services.crowds import Crowds
+
+_ATTEMPTS: Final = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the node is told."""
+
+    generation: Generation
+    heartbeat: timedelta
+    join: bool
+
+
+class Attestations:
+    """Takes reports. What a decision depends on is durable before the answer is given."""
+
+    def __init__(
+        self, *, states: ClusterStates, crowds: Crowds, wakeups: Wakeups, poke: Poke
+    ) -> None:
+        self._states = states
+        self._crowds = crowds
+        self._wakeups = wakeups
+        self._poke = poke
+
+    async def take(self, name: ClusterName, node: NodeName, said: Attestation) -> Answer:
+        """Take one; raises `StaleGeneration` or `WrongFingerprint`."""
+        for _ in range(_ATTEMPTS):
+            cluster = await self._states.load(name)
+            if cluster is None:
+                raise NotFound(f"there is no cluster {name}")
+            now = await self._states.now()
+            crowd = self._crowds.of(cluster, now=now)
+            try:
+                taken = membership.attest(crowd, node, said)
+            except (StaleGeneration, WrongFingerprint) as error:
+                await self._refuse(name, node, error, now)
+                raise
+            try:
+                generation = await self._store(crowd, taken)
+            except RevisionConflict:
+                continue
+            self._crowds.heard(name, node, at=now)
+            return Answer(
+                generation=generation, heartbeat=crowd.policy.heartbeat, join=taken.may_boot
+            )
+        raise StateUnavailable("too many changes of this cluster at the same time; try again")
+
+    async def _store(self, crowd: Crowd, taken: Taken) -> Generation:
+        if taken.change is None:
+            return crowd.cluster.generation
+        invariants.check(crowd, taken.change)
+        saved = await self._states.save(crowd.cluster, taken.change)
+        self._poke(saved.name)
+        if saved.generation != crowd.cluster.generation:
+            await self._wakeups.notify(saved.name)
+        return saved.generation
+
+    async def _refuse(
+        self,
+        name: ClusterName,
+        node: NodeName,
+        error: StaleGeneration | WrongFingerprint,
+        now: datetime,
+    ) -> None:
+        kind = (
+            FactKind.WRONG_FINGERPRINT_REFUSED
+            if isinstance(error, WrongFingerprint)
+            else FactKind.STALE_GENERATION_REFUSED
+        )
+        await self._states.add_fact(membership.refused(node, kind, now=now), cluster=name)

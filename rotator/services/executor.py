@@ -1,0 +1,197 @@
+"""Carry out what the resolver decided: one write to the secrets manager or to the state store.
+
+Whatever is interrupted here is decided anew from what is then found, so nothing is remembered.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rotator import failpoints
+from rotator.domain import document as documents
+from rotator.domain import invariants, steps
+from rotator.domain.actions import (
+    Discard,
+    Enter,
+    Excuse,
+    Initialise,
+    Line,
+    Lock,
+    OpenEpoch,
+    Promote,
+    Retire,
+    Revoke,
+    RollBack,
+    Stage,
+    Wait,
+)
+from rotator.domain.cluster import Change
+from rotator.domain.document import ClusterDocument, Stamp, StoredVersion
+from rotator.errors import InvariantViolated, StoreConflict, StoreUnreachable
+
+if TYPE_CHECKING:
+    from rotator.domain.actions import Action
+    from rotator.domain.cluster import Cluster
+    from rotator.domain.cookie import Cookie
+    from rotator.domain.ids import ClusterName, Fence, VersionNumber
+    from rotator.domain.liveness import Crowd
+    from rotator.ports.cookie_store import Stored
+    from rotator.ports.state_store import ClusterStates
+    from rotator.services.documents import Documents
+    from rotator.services.keyring import KeyRing
+
+
+def stamp(cluster: Cluster, fence: Fence) -> Stamp:
+    """What a write of the cluster's present rotation carries."""
+    return Stamp(
+        fence=fence,
+        generation=cluster.generation,
+        facts_head=cluster.facts_head,
+        rotation=cluster.rotation.id if cluster.rotation else None,
+    )
+
+
+class Executor:
+    """The hands of the reconciler."""
+
+    def __init__(self, states: ClusterStates, read: Documents, keyring: KeyRing) -> None:
+        self._states = states
+        self._documents = read
+        self._keyring = keyring
+
+    async def run(
+        self, action: Action, crowd: Crowd, stored: Stored | None, *, fence: Fence
+    ) -> Change | None:
+        """Do it; returns what was written to the state store, if anything.
+
+        *stored* is the document that the decision was based on: a write to the secrets manager
+        replaces exactly that one. Raises `SecretStoreError`, `RevisionConflict`, `FenceLost`.
+        """
+        cluster = crowd.cluster
+        match action:
+            case Wait():
+                return None
+            case OpenEpoch():
+                await self._keyring.open(
+                    cluster.master or crowd.policy.master, action.epoch, line=action.line
+                )
+                return None
+            case Initialise():
+                document = await self.first_document(cluster, None, fence=fence)
+                await self.create(cluster.name, document)
+                return None
+            case Enter():
+                return await self._enter(action.line, crowd, stored, fence=fence)
+            case Lock():
+                return await self._save(crowd, steps.lock_again(crowd), Line.E1, fence)
+            case Excuse():
+                change = steps.excuse_lost(crowd, action.node)
+                return await self._save(crowd, change, None, fence)
+            case _:
+                if stored is None:
+                    raise InvariantViolated("there is no document to write over")
+                line, document = await self._rewritten(action, cluster, stored.document, fence)
+                await self._replace(cluster.name, document, line, mark=stored.mark)
+                return None
+
+    async def _rewritten(
+        self,
+        action: Stage | Promote | Retire | Discard | RollBack | Revoke,
+        cluster: Cluster,
+        document: ClusterDocument,
+        fence: Fence,
+    ) -> tuple[Line, ClusterDocument]:
+        mark = stamp(cluster, fence)
+        rotation = cluster.rotation
+        if rotation is None:
+            raise InvariantViolated("there is no rotation to go on with")
+        match action:
+            case Stage():
+                version = await self._derive(cluster, rotation.to_version)
+                return Line.K1, documents.staged(document, version, mark)
+            case Promote():
+                return Line.K2, documents.promoted(document, mark)
+            case Retire():
+                return action.line, documents.retired(document, mark)
+            case Discard():
+                return Line.KA, documents.discarded(document, rotation.to_version, mark)
+            case RollBack():
+                return Line.KR1, documents.rolled_back(document, mark)
+            case Revoke():
+                version = await self._derive(cluster, rotation.to_version)
+                return Line.KE2, documents.revoked(document, version, mark)
+
+    async def _derive(self, cluster: Cluster, number: VersionNumber) -> StoredVersion:
+        version = cluster.versions[number]
+        if cluster.uid is None or cluster.master is None or version.epoch is None:
+            raise InvariantViolated(f"version {number} cannot be derived")
+        cookie = await self._keyring.cookie(
+            cluster.master, version.epoch, uid=cluster.uid, number=number
+        )
+        return StoredVersion(
+            number=number, cookie=cookie, epoch=version.epoch, origin=version.origin
+        )
+
+    async def first_document(
+        self, cluster: Cluster, imported: Cookie | None, *, fence: Fence
+    ) -> ClusterDocument:
+        """KI2: the document with version 1, derived unless a cookie was imported."""
+        (first,) = cluster.versions.values()
+        if cluster.uid is None or cluster.master is None or cluster.first_epoch is None:
+            raise InvariantViolated("the cluster has no uid yet")
+        if imported is None:
+            version = await self._derive(cluster, first.number)
+        else:
+            version = StoredVersion(
+                number=first.number, cookie=imported, epoch=None, origin=first.origin
+            )
+        return ClusterDocument(
+            cluster_uid=cluster.uid,
+            last_version=first.number,
+            fingerprint_key=await self._keyring.fingerprint_key(
+                cluster.master, cluster.first_epoch, uid=cluster.uid
+            ),
+            stamp=stamp(cluster, fence),
+            current=version,
+        )
+
+    async def create(self, cluster: ClusterName, document: ClusterDocument) -> None:
+        """KI2. `StoreConflict` if there is a document already."""
+        try:
+            failpoints.hit(Line.KI2, "before")
+            await self._documents.store.create(cluster, document)
+            failpoints.hit(Line.KI2, "after")
+            failpoints.hit(Line.KI2, "lost")
+        except failpoints.AnswerLost as lost:
+            raise StoreUnreachable(str(lost)) from None
+
+    async def _replace(
+        self, cluster: ClusterName, document: ClusterDocument, line: Line, *, mark: int
+    ) -> None:
+        self._documents.forget(cluster)
+        try:
+            failpoints.hit(line, "before")
+            await self._documents.store.replace(cluster, document, mark=mark)
+            failpoints.hit(line, "after")
+            failpoints.hit(line, "lost")
+        except failpoints.AnswerLost as lost:
+            raise StoreUnreachable(str(lost)) from None
+        await self._read_back(cluster, document)
+
+    async def _read_back(self, cluster: ClusterName, document: ClusterDocument) -> None:
+        stored = await self._documents.read(cluster)
+        if stored is None or stored.document != document:
+            raise StoreConflict("the document read back is not the one that was written")
+
+    async def _enter(
+        self, line: Line, crowd: Crowd, stored: Stored | None, *, fence: Fence
+    ) -> Change:
+        noted = crowd
+        if stored is not None:
+            noted = crowd.with_cluster(steps.record_fingerprints(crowd.cluster, stored.document))
+        return await self._save(crowd, steps.enter(noted, line), line, fence)
+
+    async def _save(self, crowd: Crowd, change: Change, line: Line | None, fence: Fence) -> Change:
+        invariants.check(crowd, change)
+        await self._states.save(crowd.cluster, change, line=line or "", fence=fence)
+        return change

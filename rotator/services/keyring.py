@@ -1,0 +1,134 @@
+"""Master secrets, stretched once per epoch and process, and what is derived from them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from rotator import failpoints
+from rotator.domain.derivation import derive_cookie, derive_fingerprint_key
+from rotator.domain.master import MasterSecret
+from rotator.errors import EpochMissing, InputError, StoreUnreachable, WeakMaster
+from rotator.ports.master_store import Epoch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rotator.domain.actions import Line
+    from rotator.domain.cookie import Cookie
+    from rotator.domain.ids import ClusterUid, EpochNumber, MasterName, VersionNumber
+    from rotator.domain.kdf import KdfParameters
+    from rotator.ports.key_stretcher import KeyStretcher
+    from rotator.ports.master_store import MasterStore
+    from rotator.ports.state_store import Epochs
+
+SALT_BYTES: Final = 16
+SECRET_BYTES: Final = 32
+
+
+def generate() -> MasterSecret:
+    """A fresh random master secret of 32 bytes."""
+    while True:
+        try:
+            return MasterSecret(secrets.token_bytes(SECRET_BYTES))
+        except WeakMaster:  # 32 random bytes with fewer than 16 distinct: once in 10**9 or less
+            continue
+
+
+class KeyRing:
+    """Opens epochs and derives from them."""
+
+    def __init__(
+        self,
+        masters: MasterStore,
+        epochs: Epochs,
+        stretcher: KeyStretcher,
+        parameters: Mapping[MasterName, KdfParameters],
+    ) -> None:
+        self._masters = masters
+        self._epochs = epochs
+        self._stretcher = stretcher
+        self._parameters = parameters
+        self._stretched: dict[tuple[MasterName, EpochNumber], bytes] = {}
+        self._stretching = asyncio.Lock()
+
+    async def current_epoch(self, master: MasterName) -> EpochNumber:
+        """The newest open epoch, else the number of the first one, which is to be opened."""
+        newest = await self._epochs.newest(master)
+        return newest.number if newest else await self._epochs.allocate(master, "first")
+
+    async def next_epoch(self, master: MasterName, opened_for: str) -> EpochNumber:
+        """The number of a new epoch; the same again for the same *opened_for*."""
+        return await self._epochs.allocate(master, opened_for)
+
+    async def is_open(self, master: MasterName, epoch: EpochNumber) -> bool:
+        """Whether the epoch is in the secrets manager; `EpochMissing` if it was and is not."""
+        if (master, epoch) in self._stretched:
+            return True
+        row = await self._epochs.get(master, epoch)
+        if await self._masters.read(master, epoch) is None:
+            if row is not None and row.is_open:
+                raise EpochMissing(f"epoch {epoch} of master {master} is gone")
+            return False
+        if row is None or not row.is_open:
+            await self._epochs.mark_open(master, epoch)
+        return True
+
+    async def open(
+        self,
+        master: MasterName,
+        epoch: EpochNumber,
+        *,
+        line: Line | None = None,
+        secret: MasterSecret | None = None,
+    ) -> Epoch:
+        """Write the epoch unless it is there (KE1, KI1); what is there then wins.
+
+        A new one gets *secret*, or a random one. Repeating it is harmless.
+        """
+        row = await self._epochs.get(master, epoch)
+        wanted = Epoch(
+            secret=secret or generate(),
+            salt=secrets.token_bytes(SALT_BYTES),
+            kdf=self._kdf(master),
+            opened_for=row.opened_for if row else "unknown",
+        )
+        try:
+            if line is not None:
+                failpoints.hit(line, "before")
+            there = await self._masters.create(master, epoch, wanted)
+            if line is not None:
+                failpoints.hit(line, "after")
+                failpoints.hit(line, "lost")
+        except failpoints.AnswerLost as lost:
+            raise StoreUnreachable(str(lost)) from None
+        await self._epochs.mark_open(master, epoch)
+        return there
+
+    def _kdf(self, master: MasterName) -> KdfParameters:
+        try:
+            return self._parameters[master]
+        except KeyError:
+            raise InputError(f"master {master} is not declared in the configuration") from None
+
+    async def _key(self, master: MasterName, epoch: EpochNumber) -> bytes:
+        async with self._stretching:
+            if (master, epoch) not in self._stretched:
+                found = await self._masters.read(master, epoch)
+                if found is None:
+                    raise EpochMissing(f"epoch {epoch} of master {master} is not there")
+                self._stretched[master, epoch] = await self._stretcher.stretch(found)
+            return self._stretched[master, epoch]
+
+    async def cookie(
+        self, master: MasterName, epoch: EpochNumber, *, uid: ClusterUid, number: VersionNumber
+    ) -> Cookie:
+        """The cookie of a version; the slow step runs once per epoch and process."""
+        return derive_cookie(await self._key(master, epoch), uid=uid, number=number)
+
+    async def fingerprint_key(
+        self, master: MasterName, epoch: EpochNumber, *, uid: ClusterUid
+    ) -> bytes:
+        """The cluster's fingerprint key, 32 bytes, from its first epoch."""
+        return derive_fingerprint_key(await self._key(master, epoch), uid=uid)

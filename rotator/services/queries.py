@@ -1,0 +1,149 @@
+"""Read models: what operators see, and what a node gets."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from rotator.domain import adoption
+from rotator.domain.desired import DesiredState, desired_state, pairs_of
+from rotator.errors import NotFound, RotatorError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from rotator.domain.document import StoredVersion
+    from rotator.domain.ids import ClusterName, ClusterUid, NodeName, VersionNumber
+    from rotator.domain.liveness import Crowd
+    from rotator.ports.state_store import ClusterStates
+    from rotator.ports.wakeups import Wakeups
+    from rotator.services.crowds import Crowds
+    from rotator.services.documents import Documents
+
+
+class Changing(RotatorError):
+    """The cluster's cookie is being replaced at this moment; ask again."""
+
+    code: ClassVar[str] = "changing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterReport:
+    """A cluster as operators see it."""
+
+    crowd: Crowd
+    state: str  #: uninitialised, initialising, stable, rotating, frozen or undeclared
+    on_current: int  #: members proven to use current for themselves and for every pair
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeView:
+    """Desired state with the cookies that go with it."""
+
+    desired: DesiredState
+    uid: ClusterUid | None
+    fingerprint_key: bytes | None = field(repr=False)
+    versions: Mapping[VersionNumber, StoredVersion]
+    pairs: Mapping[NodeName, VersionNumber]
+
+
+class Queries:
+    """Reads; changes nothing."""
+
+    def __init__(
+        self,
+        *,
+        states: ClusterStates,
+        documents: Documents,
+        crowds: Crowds,
+        wakeups: Wakeups,
+    ) -> None:
+        self.states = states
+        self._documents = documents
+        self._crowds = crowds
+        self._wakeups = wakeups
+
+    async def crowd(self, name: ClusterName) -> Crowd:
+        """The cluster and its members now; `NotFound`."""
+        cluster = await self.states.load(name)
+        if cluster is None:
+            raise NotFound(f"there is no cluster {name}")
+        return self._crowds.of(cluster, now=await self.states.now())
+
+    async def cluster(self, name: ClusterName) -> ClusterReport:
+        """One cluster; `NotFound`."""
+        return _report(await self.crowd(name))
+
+    async def clusters(self, is_visible: Callable[[ClusterName], bool]) -> list[ClusterReport]:
+        """All that the caller may see, by name."""
+        names = [name for name in await self.states.names() if is_visible(name)]
+        return [await self.cluster(name) for name in names]
+
+    async def node_view(self, name: ClusterName, node: NodeName) -> NodeView:
+        """What *node* gets; `Changing` while current is not where it should be."""
+        crowd = await self.crowd(name)
+        desired = desired_state(crowd)
+        if desired.current is None:
+            return NodeView(desired=desired, uid=None, fingerprint_key=None, versions={}, pairs={})
+        wanted = [desired.current, desired.previous, desired.pending, *desired.refuse]
+        versions = {}
+        for number in wanted:
+            found = None if number is None else await self._trusted(crowd, number)
+            if found is not None:
+                versions[found.number] = found
+        key = await self._documents.read(name, max_age=float("inf"))
+        if desired.current not in versions or key is None:
+            raise Changing
+        return NodeView(
+            desired=desired,
+            uid=crowd.cluster.uid,
+            fingerprint_key=key.document.fingerprint_key,
+            versions=versions,
+            pairs=pairs_of(crowd.cluster, node),
+        )
+
+    async def _trusted(self, crowd: Crowd, number: VersionNumber) -> StoredVersion | None:
+        """The version, if what is stored is what was written: an edited cookie is not handed out."""
+        found = await self._documents.find(crowd.cluster.name, number)
+        stored = await self._documents.read(crowd.cluster.name, max_age=float("inf"))
+        if found is None or stored is None or stored.document.cluster_uid != crowd.cluster.uid:
+            return None
+        known = crowd.cluster.versions[number].fingerprint
+        return found if stored.document.fingerprints().get(number) == known else None
+
+    async def wait(self, name: ClusterName, *, generation: int, seconds: float) -> bool:
+        """Until the cluster's generation is another one; False after *seconds*."""
+        waiting = asyncio.ensure_future(self._wakeups.wait(name, seconds=seconds))
+        try:
+            # Waiting begins before the look, so that no change falls between the two.
+            await asyncio.sleep(0)
+            cluster = await self.states.load(name)
+            if cluster is None or cluster.generation != generation:
+                return True
+            return await waiting
+        finally:
+            waiting.cancel()
+
+
+def _report(crowd: Crowd) -> ClusterReport:
+    cluster = crowd.cluster
+    current = cluster.current
+    members = crowd.awaited()
+    proven = 0
+    if current is not None:
+        proven = sum(1 for member in members if adoption.is_on(crowd, member, current.number))
+    return ClusterReport(crowd=crowd, state=_state(crowd), on_current=proven)
+
+
+def _state(crowd: Crowd) -> str:
+    cluster = crowd.cluster
+    if not cluster.is_declared:
+        return "undeclared"
+    if cluster.uid is None:
+        return "uninitialised"
+    if any(standing.blocker.subject == "frozen" for standing in cluster.blockers):
+        return "frozen"
+    if not cluster.is_initialised:
+        return "initialising"
+    return "rotating" if cluster.rotation else "stable"

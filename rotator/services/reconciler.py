@@ -1,0 +1,306 @@
+"""Bring every cluster one step nearer to what it should be, again and again.
+
+Level-triggered: a pass looks at what is, resolves, does one thing, and looks again, until there
+is only waiting left. Wake-ups and the metronome only say when to look; a missed one costs time,
+never a step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from rotator.domain import invariants, steps
+from rotator.domain.actions import Wait
+from rotator.domain.cluster import Blocker, Change, Standing
+from rotator.domain.facts import Fact, FactKind
+from rotator.domain.resolver import Snapshot, resolve, view
+from rotator.domain.rotation import Kind, Phase
+from rotator.errors import (
+    FenceLost,
+    InvariantViolated,
+    RevisionConflict,
+    RotatorError,
+    SecretStoreError,
+    StateStoreError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from rotator.domain.cluster import Cluster
+    from rotator.domain.ids import ClusterName, Fence
+    from rotator.domain.liveness import Crowd
+    from rotator.ports.cookie_store import Stored
+    from rotator.ports.state_store import ClusterStates
+    from rotator.ports.wakeups import Wakeups
+    from rotator.services.crowds import Crowds
+    from rotator.services.documents import Documents
+    from rotator.services.executor import Executor
+    from rotator.services.keyring import KeyRing
+
+log = logging.getLogger(__name__)
+
+MAX_STEPS: Final = 32  #: in one pass over a cluster
+AT_ONCE: Final = 16  #: clusters
+CLOCK_TOLERANCE: Final = timedelta(minutes=5)
+_RESYNC: Final = 30.0  #: seconds between looks at a cluster with nothing under way
+_GATE_READ: Final = 15.0  #: seconds between reads of the document while only a gate is awaited
+_RETRY: Final = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)  #: seconds after failures in a row
+_WRITING: Final = frozenset({Phase.STAGED, Phase.PROMOTING, Phase.ROLLING_BACK, Phase.RETIRING})
+
+
+@dataclass(slots=True)
+class _Pace:
+    """When to look at a cluster again, on the monotonic clock."""
+
+    due_at: float = 0.0
+    failures: int = 0
+    is_running: bool = False
+    poked: bool = False
+
+
+@dataclass(slots=True)
+class _Clock:
+    """The wall clock beside the monotonic one, to notice when the former jumps."""
+
+    wall: datetime
+    monotonic: float = field(default_factory=time.monotonic)
+
+    def jump(self, now: datetime) -> timedelta:
+        """How far the wall clock went astray since the last look."""
+        monotonic = time.monotonic()
+        passed = timedelta(seconds=monotonic - self.monotonic)
+        jump = (now - self.wall) - passed
+        self.wall, self.monotonic = now, monotonic
+        return jump
+
+
+class Reconciler:
+    """Drives all clusters of this process's state store."""
+
+    def __init__(
+        self,
+        *,
+        states: ClusterStates,
+        documents: Documents,
+        keyring: KeyRing,
+        executor: Executor,
+        crowds: Crowds,
+        wakeups: Wakeups,
+        fence: Fence,
+        on_lost_lease: Callable[[], None],
+    ) -> None:
+        self._states = states
+        self._documents = documents
+        self._keyring = keyring
+        self._executor = executor
+        self._crowds = crowds
+        self._wakeups = wakeups
+        self._on_lost_lease = on_lost_lease
+        self.fence = fence
+        self._paces: dict[ClusterName, _Pace] = {}
+        self._jumps: dict[ClusterName, timedelta] = {}
+        self._clock = _Clock(wall=crowds.serving_since)
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def poke(self, cluster: ClusterName) -> None:
+        """Look at the cluster at once: something has changed."""
+        pace = self._paces.setdefault(cluster, _Pace())
+        pace.due_at, pace.poked = 0.0, True
+        self._begin(cluster, pace)
+
+    async def tick(self) -> None:
+        """Look at every cluster that is due. Called by the metronome, as often as it likes."""
+        await self._watch_the_clock()
+        moment = time.monotonic()
+        for name in await self._states.names():
+            pace = self._paces.setdefault(name, _Pace())
+            if pace.due_at <= moment:
+                self._begin(name, pace)
+
+    async def stop(self) -> None:
+        """Let the passes under way come to their end."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=10)
+
+    def _begin(self, name: ClusterName, pace: _Pace) -> None:
+        if pace.is_running:
+            return
+        pace.is_running = True
+        task = asyncio.get_running_loop().create_task(self._visit(name, pace))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _visit(self, name: ClusterName, pace: _Pace) -> None:
+        try:
+            async with self._slots:
+                pace.poked = False
+                delay = await self._guarded(name, pace)
+        finally:
+            pace.is_running = False
+        pace.due_at = time.monotonic() + delay
+        if pace.poked:
+            self._begin(name, pace)
+        elif delay < 1:
+            asyncio.get_running_loop().call_later(delay, self._begin_if_due, name, pace)
+
+    def _begin_if_due(self, name: ClusterName, pace: _Pace) -> None:
+        if pace.due_at <= time.monotonic() + 0.01:
+            self._begin(name, pace)
+
+    async def _guarded(self, name: ClusterName, pace: _Pace) -> float:
+        """One pass, with every expected failure turned into a named blocker and a pause."""
+        try:
+            delay = await self.reconcile(name)
+        except FenceLost:
+            log.exception("lease lost", extra={"cluster": name})
+            self._on_lost_lease()
+            return _RESYNC
+        except RevisionConflict:
+            return 0.0
+        except SecretStoreError as error:
+            blocker = Blocker(code=error.code, subject="secrets manager", detail=str(error))
+            await self._stand_quietly(name, (blocker,))
+            log.warning("secrets manager", extra={"cluster": name, "code": error.code})
+        except (InvariantViolated, StateStoreError) as error:
+            log.exception("pass failed", extra={"cluster": name, "code": error.code})
+            await self._stand_quietly(name, (Blocker(code=error.code, detail=str(error)),))
+        except RotatorError as error:
+            log.warning("pass failed", extra={"cluster": name, "code": error.code})
+            await self._stand_quietly(name, (Blocker(code=error.code, detail=str(error)),))
+        except Exception:
+            log.exception("pass failed", extra={"cluster": name, "code": "internal"})
+        else:
+            pace.failures = 0
+            return delay
+        pace.failures += 1
+        return _RETRY[min(pace.failures, len(_RETRY)) - 1]
+
+    async def reconcile(self, name: ClusterName) -> float:
+        """Step until there is only waiting left; returns the seconds until the next look."""
+        for _ in range(MAX_STEPS):
+            crowd = await self._look(name)
+            if crowd is None:
+                return _RESYNC
+            if await self._mind_the_jump(crowd):
+                continue
+            stored = await self._document(crowd.cluster)
+            snapshot = Snapshot(
+                crowd=crowd,
+                document=view(stored.document, crowd.cluster) if stored else None,
+                epoch_is_open=await self._epoch_is_open(crowd.cluster),
+                fence=self.fence,
+            )
+            action = resolve(snapshot)
+            if action is None or isinstance(action, Wait):
+                waiting = action or Wait()
+                await self._stand(crowd, waiting.blockers)
+                return self._pause(crowd, waiting)
+            change = await self._executor.run(action, crowd, stored, fence=self.fence)
+            if change is not None:
+                log.info("%s", _described(change), extra={"cluster": name})
+                await self._wakeups.notify(name)
+        return 0.0
+
+    async def _look(self, name: ClusterName) -> Crowd | None:
+        cluster = await self._states.load(name)
+        if cluster is None or cluster.uid is None:
+            return None
+        return self._crowds.of(cluster, now=await self._states.now())
+
+    async def _document(self, cluster: Cluster) -> Stored | None:
+        rotation = cluster.rotation
+        if not cluster.is_initialised:
+            return await self._documents.read(cluster.name)
+        if rotation is None:
+            return await self._documents.read(cluster.name, max_age=1.0)
+        writes = rotation.phase in _WRITING or rotation.abort_requested
+        return await self._documents.read(cluster.name, max_age=0 if writes else _GATE_READ)
+
+    async def _epoch_is_open(self, cluster: Cluster) -> bool:
+        rotation = cluster.rotation
+        if cluster.master is None:
+            return False
+        if not cluster.is_initialised and cluster.first_epoch is not None:
+            return await self._keyring.is_open(cluster.master, cluster.first_epoch)
+        if rotation is None:
+            return False
+        derives = rotation.phase is Phase.STAGED or (
+            rotation.kind is Kind.EMERGENCY and rotation.phase is Phase.PROMOTING
+        )
+        return derives and await self._keyring.is_open(cluster.master, rotation.epoch)
+
+    def _pause(self, crowd: Crowd, waiting: Wait) -> float:
+        if crowd.cluster.rotation is None and crowd.cluster.is_initialised:
+            return _RESYNC
+        if waiting.until is None or waiting.until <= crowd.now:
+            return 1.0
+        return min(1.0, (waiting.until - crowd.now).total_seconds())
+
+    async def _stand(self, crowd: Crowd, blockers: tuple[Blocker, ...]) -> None:
+        """Keep what blocks, with since when; freezing and thawing are facts."""
+        cluster = crowd.cluster
+        since = {standing.blocker: standing.since for standing in cluster.blockers}
+        standings = tuple(
+            Standing(blocker=blocker, since=since.get(blocker, crowd.now)) for blocker in blockers
+        )
+        if standings == cluster.blockers:
+            return
+        was, is_now = _frozen_by(cluster.blockers), _frozen_by(standings)
+        standing = replace(cluster, blockers=standings)
+        if was == is_now:
+            await self._states.stand(standing)
+            return
+        kind = FactKind.CLUSTER_FROZEN if is_now else FactKind.CLUSTER_THAWED
+        fact = Fact(kind=kind, at=crowd.now, by=steps.SERVICE, details={"code": is_now or was})
+        log.warning("%s", kind, extra={"cluster": cluster.name, "code": is_now or was})
+        await self._states.save(cluster, Change(cluster=standing, facts=(fact,)), fence=self.fence)
+
+    async def _stand_quietly(self, name: ClusterName, blockers: tuple[Blocker, ...]) -> None:
+        """Name what blocks, if the state store can be used at all."""
+        try:
+            crowd = await self._look(name)
+            if crowd is not None:
+                await self._stand(crowd, blockers)
+        except RotatorError:
+            log.warning("blockers not stored", extra={"cluster": name})
+
+    async def _watch_the_clock(self) -> None:
+        now = await self._states.now()
+        jump = self._clock.jump(now)
+        if abs(jump) <= CLOCK_TOLERANCE:
+            return
+        log.warning("clock jumped", extra={"seconds": round(jump.total_seconds())})
+        self._crowds.serving_since = now
+        for name in await self._states.names():
+            self._jumps[name] = self._jumps.get(name, timedelta()) + jump
+            self._paces.setdefault(name, _Pace()).due_at = 0.0
+
+    async def _mind_the_jump(self, crowd: Crowd) -> bool:
+        """Whether a running window was begun anew because the clock has jumped."""
+        await self._watch_the_clock()
+        jump = self._jumps.get(crowd.cluster.name)
+        if jump is None:
+            return False
+        now = await self._states.now()
+        change = steps.restart_window(replace(crowd, now=now), jump=jump)
+        if change is not None:
+            invariants.check(crowd, change)
+            await self._states.save(crowd.cluster, change, fence=self.fence)
+        del self._jumps[crowd.cluster.name]
+        return True
+
+
+def _frozen_by(standings: tuple[Standing, ...]) -> str | None:
+    return next((s.blocker.code for s in standings if s.blocker.subject == "frozen"), None)
+
+
+def _described(change: Change) -> str:
+    return ", ".join(str(fact.kind) for fact in change.facts) or "saved"

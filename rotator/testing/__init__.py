@@ -1,0 +1,1 @@
+"""Shipped for tests: small builders of domain values, and fakes of the ports."""

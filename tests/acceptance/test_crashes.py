@@ -1,0 +1,201 @@
+"""Killed at any write it goes on by itself: same number, same cookie, one fact each, no copy."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rotator.adapters.derivation import Stretcher
+from rotator.domain.actions import Line
+from rotator.domain.derivation import derive_cookie
+from rotator.domain.ids import ClusterName, EpochNumber, MasterName
+from tests.support.service import Service
+
+CLUSTER = "orders"
+CLUSTERS = {
+    "init": {"grace_window": "0", "members": {"expect": "none"}},
+    "import": {"grace_window": "0", "members": {"expect": "none"}},
+    "manual": {"grace_window": "0", "members": {"expect": "none"}},
+    "abort": {"grace_window": "0", "members": {"expect": 1}},
+    "roll back": {"grace_window": "10m", "members": {"expect": "none"}},
+    "emergency": {"grace_window": "0", "members": {"expect": "none"}},
+}
+LINES = {
+    "init": ("I1", "KI1", "KI2", "I2"),
+    "import": ("I1", "KI1", "KI2", "I2"),
+    "manual": ("S1", "K1", "S2", "S3", "K2", "S4", "S5", "S6", "K3", "S7"),
+    "abort": ("A1", "KA", "A2"),
+    "roll back": ("R1", "KR1", "R2", "R3", "KR2", "R4"),
+    "emergency": ("E1", "E2", "KE1", "KE2", "E3", "E4", "E5"),
+}
+CASES = [
+    pytest.param(scenario, line, when, id=f"{scenario}-{line}-{when}")
+    for scenario, lines in LINES.items()
+    for line in lines
+    for when in ("before", "after", "lost")
+]
+IMPORTED = "IMPORTEDCOOKIEABCDEF"
+
+
+def test_every_line_of_the_order_of_writes_is_among_the_cases() -> None:
+    """No write is left out of the crash tests."""
+    assert {line for lines in LINES.values() for line in lines} == {str(line) for line in Line}
+
+
+@pytest.mark.parametrize(("scenario", "line", "when"), CASES)
+@pytest.mark.parametrize("store", ["local", "vault"])
+def test_a_crash_at_any_write_loses_nothing(
+    store: str, scenario: str, line: str, when: str, tmp_path: Path, secret_stores: Any
+) -> None:
+    """Killed before or after a write, or left without its answer, the service finishes by itself."""
+    place = secret_stores(store, tmp_path)
+    service = Service(tmp_path, place.settings, {CLUSTER: CLUSTERS[scenario]})
+    how = "raise" if when == "lost" else "kill"
+    service.start(f"{line}:{when}:{how}")
+    try:
+        end = SCENARIOS[scenario](service)
+        if how == "kill":
+            assert "failpoint" not in service.output()
+            assert service.starts > 1, "the failpoint was never reached"
+        check(service, place, **end)
+    finally:
+        service.stop()
+
+
+def initialise(service: Service) -> dict[str, Any]:
+    """A cluster gets version 1."""
+    service.initialise(CLUSTER)
+    return {"numbers": [1], "current": 1, "epochs": 1}
+
+
+def import_one(service: Service) -> dict[str, Any]:
+    """A cluster's own cookie becomes version 1."""
+    body = {"cookie": IMPORTED, "reason": "test"}
+    service.command(f"clusters/{CLUSTER}/import", body, role="admin")
+    service.until_stable(CLUSTER)
+    return {"numbers": [1], "current": 1, "epochs": 1, "imported": IMPORTED}
+
+
+def rotate(service: Service) -> dict[str, Any]:
+    """A manual rotation runs to its end."""
+    service.initialise(CLUSTER)
+    rotation = start(service, "manual")
+    service.until_phase(CLUSTER, rotation, "completed")
+    return {"numbers": [1, 2], "current": 2, "epochs": 1, "rotation": rotation, "facts": 7}
+
+
+def abort(service: Service) -> dict[str, Any]:
+    """A rotation is given up while it waits for members."""
+    service.initialise(CLUSTER)
+    rotation = start(service, "manual")
+    service.until_phase(CLUSTER, rotation, "installing")
+    service.command(f"clusters/{CLUSTER}/rotations/{rotation}/abort", {"reason": "test"})
+    service.until_phase(CLUSTER, rotation, "aborted")
+    return {"numbers": [1, 2], "current": 1, "epochs": 1, "rotation": rotation, "facts": 4}
+
+
+def roll_back(service: Service) -> dict[str, Any]:
+    """A rotation is taken back in its grace window."""
+    service.initialise(CLUSTER)
+    rotation = start(service, "manual")
+    service.until_phase(CLUSTER, rotation, "grace")
+    service.command(f"clusters/{CLUSTER}/rotations/{rotation}/rollback", {"reason": "test"})
+    service.until_phase(CLUSTER, rotation, "rolled_back")
+    return {"numbers": [1, 2], "current": 1, "epochs": 1, "rotation": rotation, "facts": 9}
+
+
+def emergency(service: Service) -> dict[str, Any]:
+    """An emergency runs to its end."""
+    service.initialise(CLUSTER)
+    rotation = start(service, "emergency")
+    service.until_phase(CLUSTER, rotation, "completed")
+    return {"numbers": [1, 2], "current": 2, "epochs": 2, "rotation": rotation, "facts": 5}
+
+
+SCENARIOS = {
+    "init": initialise,
+    "import": import_one,
+    "manual": rotate,
+    "abort": abort,
+    "roll back": roll_back,
+    "emergency": emergency,
+}
+
+
+def start(service: Service, kind: str) -> str:
+    """The id of the one rotation that was begun."""
+    body = {"kind": kind, "reason": "test"}
+    begun = service.command(f"clusters/{CLUSTER}/rotations", body)
+    assert begun is not None, "the repeated command met its own rotation"
+    return str(begun["id"])
+
+
+def check(
+    service: Service,
+    place: Any,
+    *,
+    numbers: list[int],
+    current: int,
+    epochs: int,
+    rotation: str | None = None,
+    facts: int = 0,
+    imported: str | None = None,
+) -> None:
+    """What must hold at the end, and what must not have happened."""
+    shown = service.get(f"clusters/{CLUSTER}")
+    assert sorted(version["number"] for version in shown["versions"]) == numbers
+    assert shown["current"] == current
+    rotations = service.get(f"clusters/{CLUSTER}/rotations")["rotations"]
+    assert [row["id"] for row in rotations] == ([rotation] if rotation else [])
+    all_facts = service.get(f"facts?cluster={CLUSTER}&limit=200", role="auditor")["facts"]
+    kinds = Counter((fact["rotation"], fact["kind"]) for fact in all_facts)
+    assert set(kinds.values()) == {1}, kinds
+    assert sum(1 for fact in all_facts if fact["rotation"] == rotation and rotation) == facts
+    assert_chained(all_facts)
+    cookies = asyncio.run(stored_cookies(place, epochs))
+    assert list(cookies) == [current], "another cookie is still stored"
+    if imported is None:
+        assert cookies[current] == asyncio.run(derived(place, shown, current))
+    else:
+        assert cookies[current] == imported
+    place.assert_single_copy(CLUSTER)
+
+
+def assert_chained(facts: list[dict[str, Any]]) -> None:
+    """The facts are numbered without a gap."""
+    assert [fact["seq"] for fact in facts] == list(range(1, len(facts) + 1))
+    assert len({fact["hash"] for fact in facts}) == len(facts)
+    assert all(len(fact["hash"]) == hashlib.sha256().digest_size * 2 for fact in facts)
+
+
+async def stored_cookies(place: Any, epochs: int) -> dict[int, str]:
+    """Every cookie in the cluster's document; the number of epochs is checked on the way."""
+    stores = place.open()
+    try:
+        stored = await stores.cookies.read(ClusterName(CLUSTER))
+        assert stored is not None
+        for number in range(1, epochs + 2):
+            found = await stores.masters.read(MasterName("default"), EpochNumber(number))
+            assert (found is not None) == (number <= epochs), f"epoch {number}"
+        return {v.number: v.cookie.reveal() for v in stored.document.versions()}
+    finally:
+        await stores.close()
+
+
+async def derived(place: Any, shown: dict[str, Any], number: int) -> str:
+    """The cookie derived afresh from the master secret, as only one version can have it."""
+    (version,) = (v for v in shown["versions"] if v["number"] == number)
+    stores, stretcher = place.open(), Stretcher()
+    try:
+        epoch = await stores.masters.read(MasterName("default"), EpochNumber(version["epoch"]))
+        assert epoch is not None
+        stretched = await stretcher.stretch(epoch)
+        return derive_cookie(stretched, uid=shown["uid"], number=number).reveal()
+    finally:
+        stretcher.close()
+        await stores.close()

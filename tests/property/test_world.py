@@ -1,0 +1,285 @@
+"""Anything may happen at any moment; what must always hold is asserted inside the world."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from rotator.domain.actions import Wait
+from rotator.domain.ids import Fingerprint, NodeName, VersionNumber
+from rotator.domain.policy import Expectation, RotationPolicy
+from rotator.domain.rotation import Kind
+from rotator.errors import Conflict, NotFound, StaleGeneration, WrongFingerprint
+from tests.property.world import SECOND, Crash, Node, World
+
+NAMES = ("rabbit@a", "rabbit@b", "rabbit@c")
+WRONG = Fingerprint("f1:" + "0" * 32)
+
+_EXPECTATIONS: list[Expectation] = [frozenset(map(NodeName, NAMES)), 2, None]
+
+settings.register_profile(
+    "default",
+    max_examples=300,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+settings.register_profile(
+    "soak",
+    max_examples=4000,
+    stateful_step_count=120,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+names = st.sampled_from(NAMES)
+crashes = st.sampled_from([None, *Crash])
+
+
+class Rotations(RuleBasedStateMachine):
+    """Operators, nodes, the clock and crashes against one cluster."""
+
+    world: World
+
+    @initialize(
+        expect=st.sampled_from(_EXPECTATIONS),
+        grace=st.sampled_from([0, 60]),
+        excuse_after=st.sampled_from([None, 300]),
+        ephemeral=st.booleans(),
+        nodes=st.integers(0, 3),
+    )
+    def begin(
+        self, expect: Expectation, grace: int, excuse_after: int | None, ephemeral: bool, nodes: int
+    ) -> None:
+        """A cluster with version 1, whose first nodes run."""
+        policy = RotationPolicy(
+            expect=expect,
+            grace_window=grace * SECOND,
+            max_rotations_per_hour=99,
+            excuse_lost_after=None if excuse_after is None else excuse_after * SECOND,
+            ephemeral=ephemeral,
+        )
+        self.world = World(policy, NAMES if expect is not None or nodes else ())
+        self.world.initialise()
+        self.world.run()
+        for name in NAMES[:nodes]:
+            self.world.heartbeat(self.world.nodes[NodeName(name)])
+
+    def node(self, name: str) -> Node | None:
+        return self.world.nodes.get(NodeName(name))
+
+    def ask(self, command: Callable[..., None], *arguments: object, **options: object) -> None:
+        """An operator asks; a refusal says why, and changes nothing."""
+        before = self.world.cluster
+        try:
+            command(*arguments, **options)
+        except (Conflict, NotFound) as refused:
+            assert str(refused)
+            assert self.world.cluster == before
+
+    # --- the service --------------------------------------------------------------------------
+
+    @rule(crash=crashes)
+    def steps(self, crash: Crash | None) -> None:
+        """One decision, one write, perhaps a crash."""
+        action = self.world.step(crash)
+        if isinstance(action, Wait):
+            assert action.blockers
+            assert action.until is None or action.until > self.world.now
+
+    @rule()
+    def comes_to_rest(self) -> None:
+        """As many decisions as there are just now."""
+        self.world.run()
+
+    @rule(rounds=st.integers(1, 6), crash=crashes)
+    def goes_well(self, rounds: int, crash: Crash | None) -> None:
+        """For a while everybody does what he should, but for one crash."""
+        for _ in range(rounds):
+            self.everybody_is_honest()
+            self.world.step(crash)
+            self.world.run()
+            self.world.now += 15 * SECOND
+
+    @rule()
+    def changes_leader(self) -> None:
+        """Another process takes the lease."""
+        self.world.new_leader()
+
+    # --- operators ----------------------------------------------------------------------------
+
+    @rule()
+    def starts(self) -> None:
+        """A manual rotation."""
+        self.ask(self.world.start)
+
+    @rule(likely=st.integers(0, 4), force=st.booleans(), excludes=st.lists(names, max_size=1))
+    def declares_an_emergency(self, likely: int, force: bool, excludes: list[str]) -> None:
+        """An emergency, perhaps over another one; seldom, since it ends whatever else goes on."""
+        if likely == 0:
+            self.ask(self.world.start, Kind.EMERGENCY, force=force, excludes=tuple(excludes))
+
+    @precondition(lambda self: self.world.cluster.rotation)
+    @rule(what=st.sampled_from(["hold", "release", "abort", "roll_back"]))
+    def intervenes(self, what: str) -> None:
+        """A command about the rotation under way."""
+        self.ask(getattr(self.world, what))
+
+    @precondition(lambda self: self.world.cluster.rotation)
+    @rule(seconds=st.sampled_from([0, 600]))
+    def moves_the_end_of_grace(self, seconds: int) -> None:
+        """Extend or end the grace window."""
+        self.ask(self.world.end_grace_at, self.world.now + seconds * SECOND)
+
+    @rule(name=names, force=st.booleans(), what=st.sampled_from(["excuse", "remove"]))
+    def gives_up_a_member(self, name: str, force: bool, what: str) -> None:
+        """Excuse or remove; a live one only by force, and then it is no loss of ours."""
+        node = self.node(name)
+        self.ask(getattr(self.world, what), name, force=force)
+        if node is not None and NodeName(name) not in self.world.cluster.members:
+            node.is_running = False
+
+    # --- nodes and the clock ------------------------------------------------------------------
+
+    @rule(name=names)
+    def is_honest(self, name: str) -> None:
+        """A node sees, does and reports what it should."""
+        if node := self.node(name):
+            self.world.heartbeat(node)
+
+    @rule()
+    def everybody_is_honest(self) -> None:
+        """All of them."""
+        for node in self.world.nodes.values():
+            self.world.heartbeat(node)
+
+    @rule(name=names)
+    def acts_and_is_not_heard(self, name: str) -> None:
+        """A node does what it should, and its report is lost."""
+        node = self.node(name)
+        if node is not None and node.is_running:
+            self.world.act(node)
+
+    @rule(name=names)
+    def lags(self, name: str) -> None:
+        """A node reports what it is, and does nothing."""
+        node = self.node(name)
+        if node is not None and node.is_running:
+            self.world.report(node)
+
+    @rule(name=names, number=st.integers(1, 4))
+    def lies(self, name: str, number: int) -> None:
+        """A node claims a version that it does not hold: that is noticed, and changes nothing."""
+        node = self.node(name)
+        if node is None or not node.is_running:
+            return
+        before = self.world.cluster
+        try:
+            self.world.report(node, holds={VersionNumber(number): WRONG})
+        except WrongFingerprint:
+            assert self.world.cluster == before
+            return
+        raise AssertionError("a wrong fingerprint was taken")
+
+    @rule(name=names)
+    def claims_to_be_done(self, name: str) -> None:
+        """A node says that it uses current and refuses the rest, and has done nothing."""
+        node, current = self.node(name), self.world.cluster.current
+        if node is None or not node.is_running or current is None:
+            return
+        node.seen = self.world.cluster.generation
+        own = current.fingerprint
+        refuses = dict.fromkeys(self.world.cluster.versions, "handshake")
+        self.world.report(
+            node, own=own, file=own, pins={}, boot_pins={}, refuses=refuses, uses=None
+        )
+
+    @rule(name=names)
+    def repeats_an_older_report(self, name: str) -> None:
+        """An older generation is refused, and changes nothing."""
+        node = self.node(name)
+        member = self.world.cluster.members.get(NodeName(name))
+        if node is None or not node.is_running or member is None or member.attestation is None:
+            return
+        before = self.world.cluster
+        if member.attestation.generation > 0:
+            try:
+                self.world.report(node, generation=member.attestation.generation - 1)
+            except StaleGeneration:
+                assert self.world.cluster == before
+                return
+            raise AssertionError("an older report was taken")
+
+    @rule(name=names, known=st.booleans())
+    def is_set_by_hand(self, name: str, known: bool) -> None:
+        """Somebody sets a cookie on a node: one that nobody knows, or one that is over."""
+        node = self.node(name)
+        if node is None or not node.is_running:
+            return
+        over = sorted(self.world.over)
+        node.own = self.world.numbers[over[-1]] if known and over else WRONG
+        node.is_truthful = False
+
+    @rule(name=names)
+    def finds_an_intruder(self, name: str) -> None:
+        """A foreign link is there."""
+        if node := self.node(name):
+            node.foreign_links = ("intruder@x",)
+
+    @rule(name=names)
+    def loses_the_intruder(self, name: str) -> None:
+        """The foreign link is gone."""
+        if node := self.node(name):
+            node.foreign_links = ()
+
+    @rule(name=names)
+    def dies(self, name: str) -> None:
+        """A VM ends without a word."""
+        if node := self.node(name):
+            node.is_running = False
+
+    @rule()
+    def all_die(self) -> None:
+        """Every VM ends at once."""
+        for node in self.world.nodes.values():
+            node.is_running = False
+
+    @rule(name=names)
+    def leaves(self, name: str) -> None:
+        """A node leaves in good order."""
+        node = self.node(name)
+        if node is not None and NodeName(name) in self.world.cluster.members:
+            node.is_running = False
+            self.world.leave(name)
+
+    @rule(seconds=st.sampled_from([5, 31, 95, 130, 601]))
+    def time_passes(self, seconds: int) -> None:
+        """Enough for a heartbeat, for locking, for silence, for installing, for the cool-down."""
+        self.world.now += seconds * SECOND
+
+    @rule(minutes=st.sampled_from([6, 60]))
+    def clock_jumps(self, minutes: int) -> None:
+        """The running window begins anew."""
+        self.world.jump(timedelta(minutes=minutes))
+
+    # --- always -------------------------------------------------------------------------------
+
+    @invariant()
+    def holds(self) -> None:
+        """Whatever was done, the present state is sound."""
+        if hasattr(self, "world"):
+            self.world.examine()
+
+    def teardown(self) -> None:
+        """From wherever it stands the world comes to its end once everybody is honest."""
+        if hasattr(self, "world"):
+            self.world.settle()
+
+
+TestRotations = Rotations.TestCase
