@@ -5,24 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
+import uvloop
 
 from rotator import failpoints
 from rotator.adapters.derivation import Stretcher, profile
 from rotator.adapters.scheduling.apscheduler import Metronome
 from rotator.adapters.secret_stores.registry import SecretStores, open_stores
+from rotator.adapters.state.database import now
 from rotator.adapters.state.store import open_state
 from rotator.adapters.state.wakeups import LocalWakeups
 from rotator.adapters.telemetry import logging as telemetry
 from rotator.api.app import create_app
 from rotator.api.limits import DeadlineProtocol
 from rotator.api.routes.health import create_health_app
+from rotator.domain.facts import Fact, FactKind
 from rotator.errors import ConfigurationError
 from rotator.services.attestations import Attestations
 from rotator.services.commands import Commands
@@ -35,16 +37,222 @@ from rotator.services.reconciler import Reconciler
 from rotator.services.tokens import TokenService
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Mapping
 
     from starlette.types import ASGIApp
 
     from rotator.adapters.state.store import State
+    from rotator.domain.ids import EpochNumber, MasterName
+    from rotator.domain.kdf import KdfParameters
+    from rotator.domain.master import MasterSecret
     from rotator.settings import Settings
 
 log = logging.getLogger(__name__)
 
 _BEAT: Final = timedelta(seconds=1)
-_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
-_DRAIN_SECONDS: Final = 5
+_FLUSH: Final = timedelta(seconds=15)
+_GRACEFUL_SECONDS: Final = 5
+
+
+def _profiles(settings: Settings) -> Mapping[MasterName, KdfParameters]:
+    return {
+        name: profile(master.kdf, master.profile) for name, master in settings.masters.items()
+    }
+
+
+def _stores(settings: Settings) -> SecretStores:
+    chosen = settings.secret_store.model_dump(exclude_none=True)
+    return open_stores(chosen.pop("kind"), **chosen)
+
+
+def _refuse_failpoints(settings: Settings) -> None:
+    if failpoints.is_armed() and not settings.listen.is_loopback:
+        raise ConfigurationError(
+            f"{failpoints.VARIABLE} is set, and listen.address is not loopback; unset it"
+        )
+
+
+@dataclass(slots=True)
+class Service:
+    """A service that leads and may be served."""
+
+    app: ASGIApp
+    health: ASGIApp
+    reconciler: Reconciler
+    crowds: Crowds
+    tokens: TokenService
+    closing: asyncio.Event
+
+
+@asynccontextmanager
+async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIterator[Service]:
+    """Open both stores, take the lease, and put the services together. Contacts no secrets manager.
+
+    Raises `AnotherProcess`, `DatabaseTooNew`, `ConfigurationError`.
+    """
+    async with AsyncExitStack() as stack:
+        state = await stack.enter_async_context(open_state(settings.state_path))
+        fence = await state.lease.acquire()
+        stack.push_async_callback(state.lease.release)
+        stores = _stores(settings)
+        stack.push_async_callback(stores.close)
+        stretcher = Stretcher()
+        stack.callback(stretcher.close)
+        serving_since = await state.clusters.now()
+        policies = settings.policies()
+        await state.clusters.declare(list(policies), now=serving_since)
+
+        wakeups = LocalWakeups()
+        crowds = Crowds(state.clusters, policies, serving_since=serving_since)
+        documents = Documents(stores.cookies)
+        keyring = KeyRing(stores.masters, state.epochs, stretcher, _profiles(settings))
+        executor = Executor(state.clusters, documents, keyring)
+        reconciler = Reconciler(
+            states=state.clusters,
+            documents=documents,
+            keyring=keyring,
+            executor=executor,
+            crowds=crowds,
+            wakeups=wakeups,
+            fence=fence,
+            on_lost_lease=closing.set,
+        )
+        stack.push_async_callback(reconciler.stop)
+        tokens = TokenService(tokens=state.tokens, states=state.clusters, wakeups=wakeups)
+        queries = Queries(
+            states=state.clusters, documents=documents, crowds=crowds, wakeups=wakeups
+        )
+        commands = Commands(
+            states=state.clusters,
+            emergencies=state.emergencies,
+            documents=documents,
+            keyring=keyring,
+            executor=executor,
+            crowds=crowds,
+            wakeups=wakeups,
+            poke=reconciler.poke,
+            fence=fence,
+        )
+        attestations = Attestations(
+            states=state.clusters, crowds=crowds, wakeups=wakeups, poke=reconciler.poke
+        )
+        app = create_app(
+            commands=commands,
+            attestations=attestations,
+            queries=queries,
+            tokens=tokens,
+            emergencies=state.emergencies,
+            wakeups=wakeups,
+            closing=closing,
+        )
+        health = create_health_app(
+            {"state_store": _answers(state), "secrets_manager": stores.cookies.check},
+            now=now,
+        )
+        yield Service(app, health, reconciler, crowds, tokens, closing)
+
+
+def _answers(state: State) -> Any:  # noqa: ANN401 - an async check
+    async def check() -> None:
+        await state.clusters.names()
+
+    return check
+
+
+def _server(app: ASGIApp, port: int, settings: Settings, *, is_api: bool) -> uvicorn.Server:
+    listen = settings.listen
+    config = uvicorn.Config(
+        app,
+        host=listen.address,
+        port=port,
+        http=DeadlineProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_GRACEFUL_SECONDS,
+        ssl_certfile=listen.tls_certificate if is_api else None,
+        ssl_keyfile=listen.tls_key if is_api else None,
+    )
+    return uvicorn.Server(config)
+
+
+async def _serve(settings: Settings) -> None:
+    closing = asyncio.Event()
+    async with open_service(settings, closing=closing) as service:
+        servers = [
+            _server(service.app, settings.listen.port, settings, is_api=True),
+            _server(service.health, settings.listen.health_port, settings, is_api=False),
+        ]
+        metronome = Metronome()
+        metronome.every(_BEAT, service.reconciler.tick)
+        metronome.every(_FLUSH, service.crowds.flush)
+        metronome.every(_FLUSH, service.tokens.flush_used)
+        metronome.start()
+        log.info(
+            "serving",
+            extra={"address": settings.listen.address, "port": settings.listen.port},
+        )
+        await service.reconciler.tick()
+        try:
+            await _run(servers, closing)
+        finally:
+            metronome.stop()
+            await service.crowds.flush()
+            await service.tokens.flush_used()
+
+
+async def _run(servers: list[uvicorn.Server], closing: asyncio.Event) -> None:
+    """Serve until a signal comes, the lease is lost, or one of the servers ends."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, closing.set)
+    running = [loop.create_task(server._serve()) for server in servers]  # noqa: SLF001 - see below
+    # `serve()` is `_serve()` with signal handlers of its own, and two of them would undo each other.
+    ending = loop.create_task(closing.wait())
+    await asyncio.wait([*running, ending], return_when=asyncio.FIRST_COMPLETED)
+    closing.set()
+    for server in servers:
+        server.should_exit = True
+    await asyncio.gather(*running)
+    ending.cancel()
+
+
+def serve(settings: Settings) -> None:
+    """Run the service until it is told to end; raises `RotatorError` if it cannot start."""
+    telemetry.configure(level=settings.log.level, format=settings.log.format)
+    _refuse_failpoints(settings)
+    if settings.secret_store.kind == "local":
+        log.warning(
+            "the local secret store is for one machine, trials and tests: its key file lies beside"
+            " what it protects"
+        )
+    uvloop.run(_serve(settings))
+
+
+@asynccontextmanager
+async def local_tokens(settings: Settings) -> AsyncIterator[TokenService]:
+    """The token service over the state store alone: the right to its file is the right."""
+    async with open_state(settings.state_path) as state:
+        yield TokenService(tokens=state.tokens, states=state.clusters)
+
+
+async def renew_master(
+    settings: Settings, name: MasterName, *, secret: MasterSecret | None
+) -> EpochNumber:
+    """Open the next epoch of a master, with *secret* or a random one; later versions come from it."""
+    async with AsyncExitStack() as stack:
+        state = await stack.enter_async_context(open_state(settings.state_path))
+        stores = _stores(settings)
+        stack.push_async_callback(stores.close)
+        stretcher = Stretcher()
+        stack.callback(stretcher.close)
+        keyring = KeyRing(stores.masters, state.epochs, stretcher, _profiles(settings))
+        epoch = await keyring.renew(name, secret)
+        origin = "generated" if secret is None else "imported"
+        details = {"master": name, "epoch": epoch, "origin": origin}
+        fact = Fact(kind=FactKind.EPOCH_OPENED, at=now(), by="local", details=details)
+        await state.clusters.add_fact(fact)
+        return epoch

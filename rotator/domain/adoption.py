@@ -150,6 +150,7 @@ def not_holding(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
         if said is None or crowd.cluster.number_of(said.holds.get(number)) != number:
             yield Blocker(code="not_holding", subject=member.name, detail=f"version {number}")
     yield from _missing(crowd)
+    yield from _nobody(crowd, rotation)
 
 
 def nobody_holding(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:

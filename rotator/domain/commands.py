@@ -293,6 +293,8 @@ def end_grace_at(
     rotation = _named(cluster, rotation_id)
     if rotation.phase is not Phase.GRACE:
         raise PhaseForbids(f"a rotation in {rotation.phase} has no grace window now")
+    if rotation.ends_at == ends_at:
+        return Change(cluster=cluster)
     moved = replace(rotation, ends_at=ends_at)
     fact = _fact(FactKind.GRACE_CHANGED, request, moved, ends_at=ends_at.isoformat())
     return _write(cluster, moved, fact)

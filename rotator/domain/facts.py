@@ -51,6 +51,7 @@ class FactKind(StrEnum):
     UNKNOWN_COOKIE_SEEN = "UnknownCookieSeen"
     WRONG_FINGERPRINT_REFUSED = "WrongFingerprintRefused"
     STALE_GENERATION_REFUSED = "StaleGenerationRefused"
+    EPOCH_OPENED = "EpochOpened"
     TOKEN_CREATED = "TokenCreated"  # noqa: S105 - the name of a fact
     TOKEN_REVOKED = "TokenRevoked"  # noqa: S105 - the name of a fact
 

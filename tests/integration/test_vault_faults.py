@@ -373,6 +373,7 @@ async def test_proxies_of_the_environment_are_not_used(
         {"auth": {"method": "token"}},
         {"auth": {"method": "approle", "token": TOKEN}},
         {"colour": TOKEN},
+        {"ca_cert": "/nowhere/ca.pem"},
     ],
 )
 def test_settings_that_do_not_fit_are_refused_without_showing_them(

@@ -359,8 +359,7 @@ def demonstrate(store: str) -> dict[str, Any]:
         }
         node_token = None
         if vault is not None:
-            text = _policy("vault-node.hcl").replace("<cluster>", CLUSTER)
-            node_token = vault.token_with("rotator-node", text)
+            node_token = vault.token_with("rotator-node", _policy("vault-node.hcl"))
         address = f"http://127.0.0.1:{port}"
         demo = Demo(address, tokens, vault, node_token, configuration)
         return demo.run(store)

@@ -69,6 +69,8 @@ class Wire:
         parts = urlsplit(address)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
             raise ConfigurationError("secret_store.address is http(s)://host:port and no more")
+        if ca_cert is not None and not ca_cert.is_file():
+            raise ConfigurationError(f"secret_store.ca_cert: there is no file {ca_cert}")
         self._address = address.rstrip("/")
         self._session = requests.Session()
         self._session.trust_env = False

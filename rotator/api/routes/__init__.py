@@ -1,0 +1,1 @@
+"""One module a resource; each ends with the table of its routes."""

@@ -1,0 +1,62 @@
+"""Commands on the server itself, with its settings: the right to its files is the right."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from rotator.errors import NotFound
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def serve(config: Path) -> None:
+    """Run the service until it is told to end."""
+    from rotator import bootstrap, settings  # noqa: PLC0415 - server parts load only here
+
+    bootstrap.serve(settings.load(config))
+
+
+def create_token(
+    config: Path,
+    *,
+    role: str,
+    clusters: tuple[str, ...],
+    nodes: str,
+    note: str,
+    expires_in: timedelta,
+) -> str:
+    """A new API token, made in the state store directly. It is shown once."""
+    from rotator import bootstrap, settings  # noqa: PLC0415 - server parts load only here
+
+    loaded = settings.load(config)
+
+    async def make() -> str:
+        async with bootstrap.local_tokens(loaded) as tokens:
+            _, text = await tokens.create(
+                role=role,
+                clusters=clusters,
+                nodes=nodes,
+                note=note,
+                by="local",
+                expires_in=expires_in,
+            )
+            return text
+
+    return asyncio.run(make())
+
+
+def renew_master(config: Path, name: str, *, is_imported: bool) -> int:
+    """Open the next epoch of a master; an imported secret comes from standard input."""
+    from rotator import bootstrap, settings  # noqa: PLC0415 - server parts load only here
+    from rotator.domain.ids import MasterName  # noqa: PLC0415 - server parts load only here
+    from rotator.domain.master import MasterSecret  # noqa: PLC0415 - server parts load only here
+
+    loaded = settings.load(config)
+    if name not in loaded.masters:
+        raise NotFound(f"there is no master {name}; declared are: {', '.join(loaded.masters)}")
+    secret = MasterSecret.parse(sys.stdin.read(4096)) if is_imported else None
+    return asyncio.run(bootstrap.renew_master(loaded, MasterName(name), secret=secret))

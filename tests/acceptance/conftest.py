@@ -1,0 +1,78 @@
+"""The secrets managers that the service is run against: real ones, a place of its own each."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rotator.adapters.secret_stores.registry import SecretStores, open_stores
+from tests.support import openbao
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where one service keeps its secrets, and ways to look at it from outside."""
+
+    settings: dict[str, Any]  #: for rotator.yaml
+    open: Callable[[], SecretStores]
+    raw_versions: Callable[[str], int]  #: how many versions of a cluster's document are readable
+
+    def assert_single_copy(self, cluster: str) -> None:
+        """No second copy of the cluster's document can be read."""
+        assert self.raw_versions(cluster) == 1
+
+
+def local_place(directory: Path) -> Place:
+    """The local store below this directory."""
+    where = directory / "secrets"
+
+    def count(cluster: str) -> int:
+        return len([path for path in (where / "clusters").iterdir() if cluster in path.name])
+
+    return Place(
+        settings={"kind": "local", "directory": str(where)},
+        open=lambda: open_stores("local", directory=where),
+        raw_versions=count,
+    )
+
+
+def vault_place(directory: Path) -> Place:
+    """A prefix of its own in the shared OpenBao, with the shipped service policy."""
+    server, prefix = openbao.shared(), f"t{secrets.token_hex(8)}"
+    policy = (openbao.POLICIES / "vault-service.hcl").read_text()
+    name = server.policy(prefix, policy.replace("erlang-cookies", prefix))
+    token_file = directory / "vault.token"
+    token_file.touch(mode=0o600)
+    token_file.write_text(server.token(name))
+    auth = {"method": "token", "token_file": str(token_file)}
+
+    def count(cluster: str) -> int:
+        path = f"secret/data/{prefix}/clusters/{cluster}"
+        return sum(server.ask("GET", path, version=n).is_success for n in range(1, 40))
+
+    return Place(
+        settings={
+            "kind": "vault",
+            "address": server.address,
+            "prefix": prefix,
+            "auth": auth,
+        },
+        open=lambda: open_stores(
+            "vault",
+            address=server.address,
+            prefix=prefix,
+            auth={"method": "token", "token": server.root_token},
+        ),
+        raw_versions=count,
+    )
+
+
+@pytest.fixture
+def secret_stores() -> Callable[[str, Path], Place]:
+    """Make a place of a kind: ``local`` or ``vault``."""
+    return lambda kind, directory: {"local": local_place, "vault": vault_place}[kind](directory)
