@@ -55,9 +55,7 @@ _GRACEFUL_SECONDS: Final = 5
 
 
 def _profiles(settings: Settings) -> Mapping[MasterName, KdfParameters]:
-    return {
-        name: profile(master.kdf, master.profile) for name, master in settings.masters.items()
-    }
+    return {name: profile(master.kdf, master.profile) for name, master in settings.masters.items()}
 
 
 def _stores(settings: Settings) -> SecretStores:

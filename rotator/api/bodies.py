@@ -7,7 +7,7 @@ import json
 import re
 from dataclasses import fields
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from fastapi import Depends, Request
 from pydantic import TypeAdapter, ValidationError
@@ -21,9 +21,6 @@ from rotator.api.problems import (
     places,
 )
 from rotator.errors import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 32
@@ -106,7 +103,7 @@ def adapter(kind: type[_T]) -> TypeAdapter[_T]:
 def validated(kind: type[_T], found: dict[str, Any]) -> _T:
     """A dataclass out of JSON: no conversion of types, unknown fields ignored; `InputError`."""
     try:
-        return adapter(kind).validate_python(found, strict=True)
+        return adapter(kind).validate_json(json.dumps(found), strict=True)
     except ValidationError as error:
         said = error.errors(include_url=False, include_context=False, include_input=False)
         raise InputError(places(list(said))) from None
@@ -137,18 +134,3 @@ def reason(text: str, *, required: bool) -> str:
     if len(clean) > MAX_REASON or not all(char.isprintable() for char in clean):
         raise InputError(f"a reason is one line of at most {MAX_REASON} characters")
     return clean
-
-
-def node_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of nodes as Erlang writes them."""
-    return tuple(node_name(name) for name in dict.fromkeys(names))
-
-
-_NODE: Final = re.compile(r"[A-Za-z0-9_.+~$-]{1,127}@[A-Za-z0-9_.:-]{1,127}")
-
-
-def node_name(text: str) -> str:
-    """One name of a node; `InputError`."""
-    if _NODE.fullmatch(text) is None:
-        raise InputError("a node's name reads name@host, with at most 255 characters")
-    return text

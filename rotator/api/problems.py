@@ -221,7 +221,9 @@ def install(app: FastAPI) -> None:
         status = HTTPStatus(error.status_code)
         headers = {"allow": error.headers["Allow"]} if error.headers and status == 405 else {}
         code = {404: "not_found", 405: "method_not_allowed"}.get(status, "invalid")
-        return _answer(request, _Row(status, status.phrase), code=code, detail=status.phrase, **headers)
+        return _answer(
+            request, _Row(status, status.phrase), code=code, detail=status.phrase, **headers
+        )
 
 
 def of_bug(request: Request, error: BaseException) -> Response:

@@ -127,11 +127,15 @@ def _missing(crowd: Crowd) -> Iterator[Blocker]:
         yield Blocker(code="expected_member_missing", subject=name, detail="never attested")
 
 
+def _present(crowd: Crowd) -> Iterator[Member]:
+    """Whose attestation shows that nodes are reached at all: the excused are there, too."""
+    return (member for member in crowd.cluster.members.values() if not member.has_left)
+
+
 def _nobody(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
     """Invariant 9: no gate is met with zero attestations while members are expected."""
-    members = crowd.cluster.members.values()
-    counted = (m for m in members if not m.has_left and not m.is_excused)
-    if crowd.policy.expects_members and not any(_fresh(m, rotation) for m in counted):
+    attested = any(_fresh(member, rotation) for member in _present(crowd))
+    if crowd.policy.expects_members and not attested:
         yield Blocker(code="no_attestation", detail="members are expected, and none has attested")
 
 
@@ -142,22 +146,26 @@ def unknown_cookies(crowd: Crowd) -> Iterator[Blocker]:
             yield Blocker(code="unknown_cookie", subject=member.name)
 
 
+def _holds(crowd: Crowd, member: Member, rotation: Rotation) -> bool:
+    said, number = _fresh(member, rotation), rotation.to_version
+    return said is not None and crowd.cluster.number_of(said.holds.get(number)) == number
+
+
 def not_holding(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
     """`installing`: who does not hold the pending version yet."""
-    number = rotation.to_version
     for member in crowd.awaited():
-        said = _fresh(member, rotation)
-        if said is None or crowd.cluster.number_of(said.holds.get(number)) != number:
-            yield Blocker(code="not_holding", subject=member.name, detail=f"version {number}")
+        if not _holds(crowd, member, rotation):
+            detail = f"version {rotation.to_version}"
+            yield Blocker(code="not_holding", subject=member.name, detail=detail)
     yield from _missing(crowd)
     yield from _nobody(crowd, rotation)
 
 
 def nobody_holding(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
     """What `install_timeout` cannot pass: members are expected, and not one holds pending."""
-    waiting = {b.subject for b in not_holding(crowd, rotation) if b.code == "not_holding"}
-    if crowd.policy.expects_members and all(m.name in waiting for m in crowd.awaited()):
-        yield Blocker(code="no_attestation", detail="members are expected, and none has attested")
+    held = any(_holds(crowd, member, rotation) for member in _present(crowd))
+    if crowd.policy.expects_members and not held:
+        yield Blocker(code="no_attestation", detail="members are expected, and none holds pending")
 
 
 def laggards(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:

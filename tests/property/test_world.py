@@ -24,7 +24,7 @@ _EXPECTATIONS: list[Expectation] = [frozenset(map(NodeName, NAMES)), 2, None]
 
 settings.register_profile(
     "default",
-    max_examples=300,
+    max_examples=250,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
