@@ -25,7 +25,7 @@ from rotator.api.app import create_app
 from rotator.api.limits import DeadlineProtocol
 from rotator.api.routes.health import create_health_app
 from rotator.domain.facts import Fact, FactKind
-from rotator.errors import ConfigurationError
+from rotator.errors import ConfigurationError, RotatorError
 from rotator.services.attestations import Attestations
 from rotator.services.commands import Commands
 from rotator.services.crowds import Crowds
@@ -37,7 +37,7 @@ from rotator.services.reconciler import Reconciler
 from rotator.services.tokens import TokenService
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from starlette.types import ASGIApp
 
@@ -79,7 +79,8 @@ class Service:
     reconciler: Reconciler
     crowds: Crowds
     tokens: TokenService
-    closing: asyncio.Event
+    state: State
+    keyring: KeyRing
 
 
 @asynccontextmanager
@@ -147,7 +148,7 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             {"state_store": _answers(state), "secrets_manager": stores.cookies.check},
             now=now,
         )
-        yield Service(app, health, reconciler, crowds, tokens, closing)
+        yield Service(app, health, reconciler, crowds, tokens, state, keyring)
 
 
 def _answers(state: State) -> Any:  # noqa: ANN401 - an async check
@@ -177,8 +178,24 @@ def _server(app: ASGIApp, port: int, settings: Settings, *, is_api: bool) -> uvi
     return uvicorn.Server(config)
 
 
-async def _serve(settings: Settings) -> None:
+async def _reload(service: Service, before: Settings, read: Callable[[], Settings]) -> None:
+    """On SIGHUP: clusters, policies and masters as the file says now; the rest needs a restart."""
+    try:
+        settings = read()
+        if settings.secret_store != before.secret_store:
+            raise ConfigurationError("secret_store has changed: that is not done while serving")
+        service.keyring.parameters = _profiles(settings)
+        service.crowds.policies = settings.policies()
+        await service.state.clusters.declare(list(settings.clusters), now=now())
+        await service.reconciler.tick()
+        log.info("configuration read again")
+    except RotatorError as error:
+        log.error("configuration not taken; the former one stays", extra={"reason": str(error)})  # noqa: TRY400 - the reason says all
+
+
+async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
     closing = asyncio.Event()
+    reloads: set[asyncio.Task[None]] = set()
     async with open_service(settings, closing=closing) as service:
         servers = [
             _server(service.app, settings.listen.port, settings, is_api=True),
@@ -189,6 +206,13 @@ async def _serve(settings: Settings) -> None:
         metronome.every(_FLUSH, service.crowds.flush)
         metronome.every(_FLUSH, service.tokens.flush_used)
         metronome.start()
+
+        def reload() -> None:
+            task = asyncio.get_running_loop().create_task(_reload(service, settings, read))
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
         log.info(
             "serving",
             extra={"address": settings.listen.address, "port": settings.listen.port},
@@ -218,8 +242,12 @@ async def _run(servers: list[uvicorn.Server], closing: asyncio.Event) -> None:
     ending.cancel()
 
 
-def serve(settings: Settings) -> None:
-    """Run the service until it is told to end; raises `RotatorError` if it cannot start."""
+def serve(read: Callable[[], Settings]) -> None:
+    """Run the service until it is told to end; raises `RotatorError` if it cannot start.
+
+    *read* gives the settings, at the start and again on SIGHUP.
+    """
+    settings = read()
     telemetry.configure(level=settings.log.level, format=settings.log.format)
     _refuse_failpoints(settings)
     if settings.secret_store.kind == "local":
@@ -227,7 +255,7 @@ def serve(settings: Settings) -> None:
             "the local secret store is for one machine, trials and tests: its key file lies beside"
             " what it protects"
         )
-    uvloop.run(_serve(settings))
+    uvloop.run(_serve(settings, read))
 
 
 @asynccontextmanager

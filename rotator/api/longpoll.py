@@ -102,14 +102,14 @@ async def wait_for_change(
     *,
     poll: Poll,
     still_allowed: Callable[[], Awaitable[None]],
-) -> None:
+) -> Cluster:
     """Until the generation is not the poll's, or its time is over, or the process ends.
 
-    Rights are looked at whenever something has changed: *still_allowed* raises.
+    Returns the cluster as it is then. Rights are looked at whenever something has changed: *still_allowed* raises.
     """
     cluster = await _cluster(services, name)
     if poll.generation is None or not poll.wait or cluster.generation != poll.generation:
-        return
+        return cluster
     ends_at = time.monotonic() + with_jitter(poll.wait)
     async with _gone(request, services.closing) as gone:
         while (left := ends_at - time.monotonic()) > 0 and not gone.done():
@@ -128,6 +128,7 @@ async def wait_for_change(
                     await woken
             await still_allowed()
     await still_allowed()
+    return await _cluster(services, name)
 
 
 async def _coalesce(cluster: Cluster) -> None:

@@ -49,7 +49,7 @@ class KeyRing:
         self._masters = masters
         self._epochs = epochs
         self._stretcher = stretcher
-        self._parameters = parameters
+        self.parameters = parameters  #: of the epochs to come
         self._stretched: dict[tuple[MasterName, EpochNumber], bytes] = {}
         self._stretching = asyncio.Lock()
 
@@ -117,7 +117,7 @@ class KeyRing:
 
     def _kdf(self, master: MasterName) -> KdfParameters:
         try:
-            return self._parameters[master]
+            return self.parameters[master]
         except KeyError:
             raise InputError(f"master {master} is not declared in the configuration") from None
 

@@ -185,7 +185,7 @@ def a_document(
         )
 
     now = stored(current)
-    assert now is not None  # noqa: S101 - narrows
+    assert now is not None
     return ClusterDocument(
         cluster_uid=UID,
         last_version=VersionNumber(last or max(current, previous or 0, pending or 0)),

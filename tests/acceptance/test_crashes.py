@@ -14,6 +14,7 @@ from rotator.adapters.derivation import Stretcher
 from rotator.domain.actions import Line
 from rotator.domain.derivation import derive_cookie
 from rotator.domain.ids import ClusterName, EpochNumber, MasterName
+from tests.support import canary
 from tests.support.service import Service
 
 CLUSTER = "orders"
@@ -50,11 +51,12 @@ def test_every_line_of_the_order_of_writes_is_among_the_cases() -> None:
 @pytest.mark.parametrize(("scenario", "line", "when"), CASES)
 @pytest.mark.parametrize("store", ["local", "vault"])
 def test_a_crash_at_any_write_loses_nothing(
-    store: str, scenario: str, line: str, when: str, tmp_path: Path, secret_stores: Any
+    store: str, scenario: str, line: str, when: str, *, tmp_path: Path, secret_stores: Any
 ) -> None:
     """Killed before or after a write, or left without its answer, the service finishes by itself."""
     place = secret_stores(store, tmp_path)
-    service = Service(tmp_path, place.settings, {CLUSTER: CLUSTERS[scenario]})
+    debug = {"log": {"level": "debug", "format": "json"}}
+    service = Service(tmp_path, place.settings, {CLUSTER: CLUSTERS[scenario]}, debug)
     how = "raise" if when == "lost" else "kill"
     service.start(f"{line}:{when}:{how}")
     try:
@@ -63,6 +65,7 @@ def test_a_crash_at_any_write_loses_nothing(
             assert "failpoint" not in service.output()
             assert service.starts > 1, "the failpoint was never reached"
         check(service, place, **end)
+        assert_no_leak(service, place)
     finally:
         service.stop()
 
@@ -164,6 +167,32 @@ def check(
     else:
         assert cookies[current] == imported
     place.assert_single_copy(CLUSTER)
+
+
+def assert_no_leak(service: Service, place: Any) -> None:
+    """Neither cookie nor master is in a log, a database, an argument or an environment."""
+    assert service.process is not None
+    where = canary.files_below(service.directory, leaving_out=[service.directory / "secrets"])
+    where |= canary.process(service.process.pid)
+    assert any(name.endswith(".sqlite") for name in where)
+    assert canary.find(asyncio.run(secrets_of(place)), where) == []
+
+
+async def secrets_of(place: Any) -> dict[str, bytes]:
+    """Every cookie and master that is stored."""
+    stores = place.open()
+    try:
+        stored = await stores.cookies.read(ClusterName(CLUSTER))
+        found = {
+            f"version {v.number}": v.cookie.reveal().encode() for v in stored.document.versions()
+        }
+        for number in (1, 2):
+            epoch = await stores.masters.read(MasterName("default"), EpochNumber(number))
+            if epoch is not None:
+                found[f"master {number}"] = epoch.secret.reveal()
+        return found
+    finally:
+        await stores.close()
 
 
 def assert_chained(facts: list[dict[str, Any]]) -> None:

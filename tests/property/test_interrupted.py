@@ -226,13 +226,28 @@ def test_every_line_of_the_order_of_writes_is_replayed() -> None:
 def test_a_rotation_without_members_writes_its_lines_in_the_order_that_is_documented() -> None:
     """The order of writes is that of the table, with none twice."""
     lines = _undisturbed("manual", "nobody").lines
-    assert lines == "I1 KI1 KI2 I2 S1 K1 S2 S3 K2 S4 S5 S6 K3 S7".split()
+    assert lines == [
+        "I1",
+        "KI1",
+        "KI2",
+        "I2",
+        "S1",
+        "K1",
+        "S2",
+        "S3",
+        "K2",
+        "S4",
+        "S5",
+        "S6",
+        "K3",
+        "S7",
+    ]
     lines = _undisturbed("abort-installing", "nobody").lines[4:]
-    assert lines == "S1 K1 S2 A1 KA A2".split()
+    assert lines == ["S1", "K1", "S2", "A1", "KA", "A2"]
     lines = _undisturbed("rollback-grace", "nobody").lines[4:]
-    assert lines == "S1 K1 S2 S3 K2 S4 S5 R1 KR1 R2 R3 KR2 R4".split()
+    assert lines == ["S1", "K1", "S2", "S3", "K2", "S4", "S5", "R1", "KR1", "R2", "R3", "KR2", "R4"]
     lines = _undisturbed("emergency-rolling_out", "nobody").lines[10:]
-    assert lines == "E1 E2 KE1 KE2 E3 E4 E5".split()
+    assert lines == ["E1", "E2", "KE1", "KE2", "E3", "E4", "E5"]
 
 
 @pytest.mark.parametrize("phase", [Phase.PROMOTING, Phase.ROLLING_OUT, Phase.GRACE, Phase.RETIRING])

@@ -18,7 +18,6 @@ from rotator.api.dependencies import (
     Route,
     Services,
     answered,
-    as_json,
     node_name,
     principal_of,
     services_of,
@@ -110,9 +109,7 @@ async def show_cookie(request: Request) -> Response:
         auth.require(request, again, frozenset({Role.NODE}))
         again.require_node(node)
 
-    await longpoll.wait_for_change(
-        request, services, name, poll=poll, still_allowed=still_allowed
-    )
+    await longpoll.wait_for_change(request, services, name, poll=poll, still_allowed=still_allowed)
     view = await _view(services, name, node)
     generation = view.desired.generation
     headers = {"etag": longpoll.etag(name, generation)}

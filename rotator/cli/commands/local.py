@@ -17,7 +17,7 @@ def serve(config: Path) -> None:
     """Run the service until it is told to end."""
     from rotator import bootstrap, settings  # noqa: PLC0415 - server parts load only here
 
-    bootstrap.serve(settings.load(config))
+    bootstrap.serve(lambda: settings.load(config))
 
 
 def create_token(
