@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
@@ -111,6 +111,7 @@ class Envelope:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -136,9 +137,3 @@ class Envelope:
             answer = problems.of_bug(Request(scope), error)
             if not started:
                 await answer(scope, receive, send_on)
-
-
-def table_of(app: Any) -> tuple[Route, ...]:  # noqa: ANN401 - Starlette's own type of `app`
-    """The routes that an application was built from."""
-    found: tuple[Route, ...] = app.state.table
-    return found

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from dataclasses import fields
-from functools import lru_cache
+from functools import cache
 from typing import Any, Final, NoReturn, TypeVar
 
 from fastapi import Depends, Request
@@ -94,19 +94,20 @@ def parse(raw: bytes) -> dict[str, Any]:
     return found
 
 
-@lru_cache(maxsize=64)
-def adapter(kind: type[_T]) -> TypeAdapter[_T]:
-    """pydantic's view of a dataclass of the contract."""
+@cache
+def adapter(kind: Any) -> TypeAdapter[Any]:  # noqa: ANN401 - any type of the contract
+    """What pydantic makes of a dataclass of the contract."""
     return TypeAdapter(kind)
 
 
 def validated(kind: type[_T], found: dict[str, Any]) -> _T:
     """A dataclass out of JSON: no conversion of types, unknown fields ignored; `InputError`."""
     try:
-        return adapter(kind).validate_json(json.dumps(found), strict=True)
+        made: _T = adapter(kind).validate_json(json.dumps(found), strict=True)
     except ValidationError as error:
         said = error.errors(include_url=False, include_context=False, include_input=False)
         raise InputError(places(list(said))) from None
+    return made
 
 
 def strictly(kind: type[_T], found: dict[str, Any]) -> _T:

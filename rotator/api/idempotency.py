@@ -45,7 +45,7 @@ class Key:
 
     def digest(self, purpose: str) -> str:
         """64 hex digits that are the same whenever this principal sends this key."""
-        parts = "\0".join((purpose, self.principal, self.text))
+        parts = f"{purpose}\0{self.principal}\0{self.text}"
         return hashlib.sha256(parts.encode()).hexdigest()
 
 

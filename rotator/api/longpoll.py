@@ -12,7 +12,7 @@ import secrets
 import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from rotator.domain.rotation import Kind
@@ -121,7 +121,8 @@ async def wait_for_change(
                 if cluster.generation != poll.generation:
                     await _coalesce(cluster)
                     break
-                await asyncio.wait({woken, gone}, return_when=asyncio.FIRST_COMPLETED)
+                waiting: set[asyncio.Future[Any]] = {woken, gone}
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 woken.cancel()
                 with suppress(asyncio.CancelledError):
@@ -149,7 +150,7 @@ async def _gone(request: Request, closing: asyncio.Event) -> AsyncIterator[async
             pass
 
     async def either() -> None:
-        watching = {
+        watching: set[asyncio.Future[Any]] = {
             asyncio.ensure_future(hung_up()),
             asyncio.ensure_future(closing.wait()),
         }

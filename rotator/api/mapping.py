@@ -62,7 +62,7 @@ def desired(name: ClusterName, view: NodeView, *, adoption_mode: str) -> v1.Desi
         refuse=[shown(number) or int(number) for number in state.refuse],
         lock=None if state.lock_round is None else v1.Lock(round=state.lock_round),
         members={name: str(liveness) for name, liveness in state.members.items()},
-        pairs=dict(view.pairs),
+        pairs={str(peer): int(number) for peer, number in view.pairs.items()},
     )
 
 

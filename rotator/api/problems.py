@@ -219,7 +219,11 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
         status = HTTPStatus(error.status_code)
-        headers = {"allow": error.headers["Allow"]} if error.headers and status == 405 else {}
+        headers = (
+            {"allow": error.headers["Allow"]}
+            if error.headers and status is HTTPStatus.METHOD_NOT_ALLOWED
+            else {}
+        )
         code = {404: "not_found", 405: "method_not_allowed"}.get(status, "invalid")
         return _answer(
             request, _Row(status, status.phrase), code=code, detail=status.phrase, **headers

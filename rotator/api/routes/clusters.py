@@ -109,14 +109,15 @@ async def show_cookie(request: Request) -> Response:
         auth.require(request, again, frozenset({Role.NODE}))
         again.require_node(node)
 
-    await longpoll.wait_for_change(request, services, name, poll=poll, still_allowed=still_allowed)
+    cluster = await longpoll.wait_for_change(
+        request, services, name, poll=poll, still_allowed=still_allowed
+    )
+    if longpoll.is_known(poll, name, cluster.generation):
+        known = {"etag": longpoll.etag(name, cluster.generation)}
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=known)
     view = await _view(services, name, node)
-    generation = view.desired.generation
-    headers = {"etag": longpoll.etag(name, generation)}
-    if longpoll.is_known(poll, name, generation):
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     found = mapping.desired(name, view, adoption_mode=ADOPTION)
-    return Response(as_json(found), headers=headers, media_type="application/json")
+    return answered(found, etag=longpoll.etag(name, found.generation))
 
 
 async def _view(services: Services, name: ClusterName, node: NodeName) -> NodeView:

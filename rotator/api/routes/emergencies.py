@@ -21,6 +21,7 @@ from rotator.services.commands import new_id
 if TYPE_CHECKING:
     from rotator.api.auth import Principal
     from rotator.api.idempotency import Key
+    from rotator.domain.ids import NodeName
     from rotator.ports.state_store import EmergencyRow
 
 _ANY: Final = "*"
@@ -52,12 +53,28 @@ async def start(
     key = await idempotency.key_of(request)
     if key is None:
         now = await services.queries.states.now()
-        return await _run(services, principal, names, exclude, reason, body, new_id(now))
+        return await _run(
+            services,
+            principal,
+            names=names,
+            exclude=exclude,
+            reason=reason,
+            force=body.force,
+            emergency_id=new_id(now),
+        )
     with idempotency.alone(request, key):
         emergency_id, begun = await _of_key(services, key)
         if begun is not None:
             return await _again(services, begun, names, reason)
-        return await _run(services, principal, names, exclude, reason, body, emergency_id)
+        return await _run(
+            services,
+            principal,
+            names=names,
+            exclude=exclude,
+            reason=reason,
+            force=body.force,
+            emergency_id=emergency_id,
+        )
 
 
 async def _of_key(services: Services, key: Key) -> tuple[str, EmergencyRow | None]:
@@ -85,22 +102,22 @@ async def _again(
 async def _run(
     services: Services,
     principal: Principal,
+    *,
     names: list[ClusterName],
-    exclude: tuple[str, ...],
+    exclude: tuple[NodeName, ...],
     reason: str,
-    body: v1.Emergency,
+    force: bool,
     emergency_id: str,
 ) -> Response:
     warnings: list[str] = []
-    excluded = tuple(exclude)
     for name in names:
-        warnings += await exclusions.shut_out(services, principal, name, excluded, reason=reason)
+        warnings += await exclusions.shut_out(services, principal, name, exclude, reason=reason)
     row = await services.commands.emergency(
         names,
         by=principal.id,
         reason=reason,
-        exclude=excluded,
-        force=body.force,
+        exclude=exclude,
+        force=force,
         emergency_id=emergency_id,
     )
     return _answer(await _report(services, row, warnings=list(dict.fromkeys(warnings))), {})

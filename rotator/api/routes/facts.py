@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from rotator.api import auth, mapping
-from rotator.api.auth import Role
+from rotator.api.auth import Principal, Role
 from rotator.api.dependencies import (
     Asked,
     Asking,
-    Principal,
     Route,
     Services,
     answered,
@@ -50,13 +49,14 @@ def _is_visible(principal: Principal, fact: ChainedFact) -> bool:
 
 
 async def list_facts(
+    *,
     services: Asked,
     principal: Asking,
     cluster: Annotated[str | None, Query(max_length=255)] = None,
     rotation: Annotated[str | None, Query(max_length=64)] = None,
     after: Annotated[int, Query(ge=0, le=2**62)] = 0,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    newest_first: Annotated[bool, Query()] = False,  # noqa: FBT002 - a query parameter
+    newest_first: Annotated[bool, Query()] = False,
 ) -> Response:
     """A page of facts in the caller's scope; it may hold fewer than `limit`, or none.
 
@@ -149,7 +149,7 @@ async def _events(
 
 async def _pause(services: Services, name: ClusterName | None) -> None:
     """Until something changes, the process ends, or it is time to look."""
-    waiting = {
+    waiting: set[asyncio.Future[Any]] = {
         asyncio.ensure_future(services.wakeups.wait(name, seconds=_LOOK_SECONDS)),
         asyncio.ensure_future(services.closing.wait()),
     }

@@ -76,6 +76,7 @@ async def leave(
 
 
 async def excuse(
+    *,
     request: Request,
     cluster: ClusterPath,
     node: NodePath,

@@ -147,6 +147,7 @@ async def _decide(request: Request, act: _Act, *, status: int = HTTPStatus.OK) -
 
 
 async def hold(
+    *,
     request: Request,
     cluster: ClusterPath,
     rotation: RotationPath,
@@ -166,6 +167,7 @@ async def hold(
 
 
 async def release(
+    *,
     request: Request,
     cluster: ClusterPath,
     rotation: RotationPath,
@@ -185,6 +187,7 @@ async def release(
 
 
 async def abort(
+    *,
     request: Request,
     cluster: ClusterPath,
     rotation: RotationPath,
@@ -205,6 +208,7 @@ async def abort(
 
 
 async def roll_back(
+    *,
     request: Request,
     cluster: ClusterPath,
     rotation: RotationPath,
@@ -225,6 +229,7 @@ async def roll_back(
 
 
 async def extend_grace(
+    *,
     request: Request,
     cluster: ClusterPath,
     rotation: RotationPath,
@@ -250,6 +255,7 @@ async def extend_grace(
 
 
 async def end_grace(
+    *,
     request: Request,
     cluster: ClusterPath,
     rotation: RotationPath,

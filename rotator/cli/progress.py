@@ -1,0 +1,107 @@
+"""The course of a rotation out of its facts: which phase was entered when.
+
+Phases can be shorter than the time between two looks, so what is shown comes from the facts that
+the service wrote, not from the phases that somebody happened to see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from rotator.cli.durations import seconds_between, spoken
+from rotator.cli.tables import blocker, words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rotator.protocol import v1
+
+_ENTERS: Final = {
+    "RotationStarted": "staged",
+    "VersionStaged": "installing",
+    "EmergencyStarted": "locking",
+    "PromotionStarted": "promoting",
+    "VersionPromoted": "rolling_out",
+    "VersionsRevoked": "rolling_out",
+    "GraceStarted": "grace",
+    "RetirementStarted": "retiring",
+    "RollbackStarted": "rolling_back",
+    "RotationCompleted": "completed",
+    "RotationAborted": "aborted",
+    "RotationRolledBack": "rolled_back",
+    "RotationSuperseded": "superseded",
+}
+_ALSO_SHOWN: Final = frozenset(
+    {
+        "LockRoundStarted",
+        "CookieMayHaveBeenRead",
+        "RotationHeld",
+        "RotationReleased",
+        "AbortRequested",
+        "GraceChanged",
+        "VersionRestored",
+        "ClockJumped",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Something that happened, `elapsed` seconds after the rotation began."""
+
+    elapsed: float
+    text: str
+    is_phase: bool
+
+
+def course(rotation: v1.Rotation) -> list[Moment]:
+    """What has happened, in order; the last phase is the present one."""
+    found = [
+        Moment(
+            seconds_between(rotation.started_at, fact.at), _said(fact, rotation), _is_phase(fact)
+        )
+        for fact in sorted(rotation.facts or (), key=lambda one: one.position)
+        if _is_phase(fact) or fact.kind in _ALSO_SHOWN
+    ]
+    phases = [moment.text for moment in found if moment.is_phase]
+    present = words(rotation.phase)
+    if not phases or phases[-1] != present:
+        found.append(
+            Moment(seconds_between(rotation.started_at, rotation.entered_at), present, True)
+        )
+    return found
+
+
+def _is_phase(fact: v1.Fact) -> bool:
+    return fact.kind in _ENTERS
+
+
+def _said(fact: v1.Fact, rotation: v1.Rotation) -> str:
+    if _is_phase(fact):
+        return words(_ENTERS[fact.kind])
+    spaced = "".join(f" {char.lower()}" if char.isupper() else char for char in fact.kind).strip()
+    if fact.kind == "LockRoundStarted" and "round" in fact.details:
+        spaced = f"{spaced}: {fact.details['round']}"
+    if fact.kind == "CookieMayHaveBeenRead" and rotation.may_have_been_read:
+        spaced = f"{spaced}: {', '.join(rotation.may_have_been_read)}"
+    return f"{spaced} by {fact.by}" if fact.kind.startswith("Rotation") else spaced
+
+
+def line(moment: Moment) -> str:
+    """One moment as a line."""
+    return f"{elapsed(moment.elapsed)}  {moment.text if moment.is_phase else f'({moment.text})'}"
+
+
+def waiting(rotation: v1.Rotation, blockers: Iterable[v1.Blocker]) -> list[str]:
+    """What it waits for, and since when, one line each."""
+    return [
+        f"{elapsed(seconds_between(rotation.started_at, one.since))}  waits for {blocker(one)}"
+        f", since {one.since}"
+        for one in blockers
+    ]
+
+
+def elapsed(seconds: float) -> str:
+    """A right-aligned time."""
+    return f"{spoken(seconds):>8}" if seconds >= 120 else f"{seconds:6.2f} s"  # noqa: PLR2004

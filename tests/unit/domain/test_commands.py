@@ -1,0 +1,324 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from rotator.domain import commands
+from rotator.domain.cluster import Blocker, Cluster, ReadFrom, Standing
+from rotator.domain.commands import Request, Start
+from rotator.domain.facts import FactKind
+from rotator.domain.rotation import Kind, Phase
+from rotator.domain.version import Origin, Stage
+from rotator.errors import (
+    AlreadyInitialised,
+    ClusterFrozen,
+    CoolingDown,
+    MemberIsLive,
+    NotFound,
+    NotInitialised,
+    PhaseForbids,
+    RotationUnderway,
+    TooManyRotations,
+)
+from rotator.testing.factories import (
+    NAME,
+    NOW,
+    UID,
+    a_cluster,
+    a_crowd,
+    a_member,
+    a_policy,
+    a_rotation,
+    an_attestation,
+    an_emergency,
+)
+
+ASKED = Request(by="operator", reason="because", at=NOW)
+LATER = NOW + timedelta(seconds=91)
+
+
+def _start(cluster, kind=Kind.MANUAL, policy=None, *, now=NOW, last_used=0, **wanted):
+    crowd = a_crowd(cluster, policy, now=now)
+    begin = Start(id="r2", kind=kind, epoch=2, **wanted)
+    return commands.start(crowd, ASKED, begin, last_used=last_used)
+
+
+def _emergency(cluster, **wanted):
+    return _start(cluster, Kind.EMERGENCY, **wanted)
+
+
+@pytest.mark.parametrize(("origin", "epoch"), [(Origin.DERIVED, 1), (Origin.IMPORTED, None)])
+def test_a_beginning_gives_uid_epoch_and_version_1(origin: Origin, epoch: int | None) -> None:
+    """An imported version comes from no epoch, but the fingerprint key needs one all the same."""
+    crowd = a_crowd(Cluster(name=NAME))
+    change = commands.initialise(crowd, ASKED, uid=UID, epoch=1, origin=origin)
+    (first,) = change.cluster.versions.values()
+    assert (first.number, first.stage, first.epoch) == (1, Stage.PENDING, epoch)
+    assert (change.cluster.uid, change.cluster.first_epoch) == (UID, 1)
+    assert not change.cluster.is_initialised
+    assert change.cluster.generation == 0
+
+
+def test_a_cluster_begins_once() -> None:
+    """A second `init` is refused, and so is one that is not declared."""
+    with pytest.raises(AlreadyInitialised):
+        commands.initialise(a_crowd(a_cluster()), ASKED, uid=UID, epoch=1, origin=Origin.DERIVED)
+    crowd = a_crowd(Cluster(name=NAME, is_declared=False))
+    with pytest.raises(ClusterFrozen, match="not in the configuration"):
+        commands.initialise(crowd, ASKED, uid=UID, epoch=1, origin=Origin.DERIVED)
+
+
+def test_a_manual_rotation_takes_the_next_number_and_grows_no_generation() -> None:
+    """S1 burns a number and changes nothing for nodes."""
+    change = _start(a_cluster(stages={10: Stage.RETIRED, 11: Stage.CURRENT, 12: Stage.DISCARDED}))
+    rotation = change.cluster.rotation
+    assert (rotation.from_version, rotation.to_version) == (11, 13)
+    assert rotation.phase is Phase.STAGED
+    assert change.cluster.generation == 42
+    assert change.cluster.recent_starts == (NOW,)
+
+
+def test_the_next_number_is_above_what_the_document_has_used() -> None:
+    """A state store that was restored from a copy does not give a number out again."""
+    assert _start(a_cluster(), last_used=20).cluster.rotation.to_version == 21
+
+
+def test_an_emergency_revokes_all_that_was_readable_and_supersedes() -> None:
+    """The unfinished rotation ends, its pending version is revoked at once."""
+    change = _emergency(a_cluster(a_rotation(Phase.INSTALLING)))
+    rotation = change.cluster.rotation
+    assert rotation.phase is Phase.LOCKING
+    assert rotation.lock_round == 1
+    assert rotation.revokes == (11, 12)
+    assert rotation.supersedes == "r1"
+    assert rotation.ends_at == NOW + timedelta(seconds=30)
+    assert change.cluster.at(12) is Stage.REVOKED
+    assert change.cluster.generation == rotation.entered_generation == 43
+    assert [row.phase for row in change.rotations] == [Phase.SUPERSEDED, Phase.LOCKING]
+    assert change.cluster.last_emergency_at == NOW
+    assert change.cluster.recent_starts == ()
+
+
+def test_what_nodes_refuse_is_not_accepted_again_in_an_emergency() -> None:
+    """A version that was being retired is revoked at once, and not served as previous."""
+    change = _emergency(a_cluster(a_rotation(Phase.RETIRING)))
+    assert change.cluster.at(11) is Stage.REVOKED
+    assert change.cluster.rotation.revokes == (11, 12)
+    assert change.cluster.accepted() == {12}
+
+
+def test_previous_stays_readable_in_an_emergency_that_ends_a_grace_window() -> None:
+    """What was served before is served until the one write."""
+    change = _emergency(a_cluster(a_rotation(Phase.GRACE)))
+    assert change.cluster.at(11) is Stage.PREVIOUS
+
+
+def test_an_emergency_over_an_emergency_revokes_what_that_one_would_have() -> None:
+    """Nothing that the first one was to revoke is forgotten."""
+    cluster = a_cluster(an_emergency(Phase.LOCKING, revokes=(9, 11)))
+    assert _emergency(cluster, force=True).cluster.rotation.revokes == (9, 11, 12)
+
+
+def test_excluded_members_are_not_awaited_any_more() -> None:
+    """Their tokens are gone, so that they cannot attest, and their links are to be cut."""
+    members = [a_member("a"), a_member("b"), a_member("c", is_excused=True)]
+    change = _emergency(a_cluster(members=members), excludes=("a", "c", "x"))
+    assert [m.name for m in a_crowd(change.cluster).awaited()] == ["b"]
+    assert [f.kind for f in change.facts] == [FactKind.MEMBER_EXCUSED, FactKind.EMERGENCY_STARTED]
+
+
+def test_nothing_rotates_before_init() -> None:
+    """Neither uninitialised, nor without a current version."""
+    with pytest.raises(NotInitialised):
+        _start(Cluster(name=NAME))
+    with pytest.raises(NotInitialised):
+        _start(a_cluster(stages={}))
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_an_undeclared_cluster_is_frozen(kind: Kind) -> None:
+    """What is not in the configuration does not rotate, not even in an emergency."""
+    with pytest.raises(ClusterFrozen, match="not in the configuration"):
+        _start(a_cluster(is_declared=False), kind)
+
+
+def test_a_frozen_cluster_takes_an_emergency_and_nothing_else() -> None:
+    """The reason is repeated to the operator."""
+    frozen = Blocker(code="edited_document", subject="frozen", detail="version 11 is not it")
+    cluster = a_cluster(blockers=(Standing(blocker=frozen, since=NOW),))
+    with pytest.raises(ClusterFrozen, match="version 11 is not it"):
+        _start(cluster)
+    assert _emergency(cluster).cluster.rotation
+
+
+def test_one_rotation_at_a_time() -> None:
+    """The refusal names the one under way."""
+    with pytest.raises(RotationUnderway, match="r1"):
+        _start(a_cluster(a_rotation(Phase.GRACE)))
+
+
+def test_the_cap_counts_the_last_hour() -> None:
+    """At the cap a rotation is refused, an hour later it is not, and an emergency never."""
+    cluster = a_cluster(recent_starts=(NOW,))
+    policy = a_policy(max_rotations_per_hour=1)
+    with pytest.raises(TooManyRotations, match="the cap is 1"):
+        _start(cluster, policy=policy)
+    later = NOW + timedelta(hours=1)
+    change = commands.start(
+        a_crowd(cluster, policy, now=later),
+        Request(by="x", reason="", at=later),
+        Start(id="r2", kind=Kind.SCHEDULED, epoch=1),
+    )
+    assert change.cluster.recent_starts == (later,)
+    assert _start(cluster, Kind.EMERGENCY, policy).cluster.rotation
+
+
+def test_a_second_emergency_waits_for_the_cool_down_or_takes_force() -> None:
+    """Within the cool-down it is refused, unless it is forced."""
+    cluster = a_cluster(last_emergency_at=NOW)
+    with pytest.raises(CoolingDown):
+        _emergency(cluster)
+    assert _emergency(cluster, force=True).cluster.rotation
+    assert _emergency(cluster, now=NOW + timedelta(minutes=10)).cluster.rotation
+
+
+@pytest.mark.parametrize(
+    "command", [commands.hold, commands.release, commands.abort, commands.roll_back]
+)
+def test_a_command_names_its_rotation(command) -> None:
+    """One that has finished, or is another one, takes no command."""
+    for cluster in (a_cluster(), a_cluster(a_rotation(Phase.GRACE))):
+        with pytest.raises(PhaseForbids, match="has finished"):
+            command(cluster, "r0", ASKED)
+
+
+def test_hold_and_release_are_repeatable() -> None:
+    """The second of each changes nothing."""
+    cluster = a_cluster(a_rotation(Phase.INSTALLING))
+    held = commands.hold(cluster, "r1", ASKED).cluster
+    assert held.rotation.is_held
+    assert commands.hold(held, "r1", ASKED).facts == ()
+    released = commands.release(held, "r1", ASKED).cluster
+    assert not released.rotation.is_held
+    assert commands.release(released, "r1", ASKED).facts == ()
+
+
+def test_nodes_are_not_kept_locked_and_an_abort_is_not_held() -> None:
+    """Both holds are refused with the reason."""
+    with pytest.raises(PhaseForbids, match="while nodes are locked"):
+        commands.hold(a_cluster(an_emergency(Phase.LOCKING)), "r1", ASKED)
+    aborting = a_cluster(a_rotation(Phase.INSTALLING, abort_requested=True))
+    with pytest.raises(PhaseForbids, match="being aborted"):
+        commands.hold(aborting, "r1", ASKED)
+
+
+@pytest.mark.parametrize("phase", [Phase.STAGED, Phase.INSTALLING])
+def test_an_abort_is_an_intent_that_releases(phase: Phase) -> None:
+    """A1 grows the generation, lets go of a hold, and happens once."""
+    cluster = commands.abort(a_cluster(a_rotation(phase, is_held=True)), "r1", ASKED).cluster
+    assert cluster.rotation.abort_requested
+    assert not cluster.rotation.is_held
+    assert cluster.generation == 43
+    assert commands.abort(cluster, "r1", ASKED).facts == ()
+
+
+@pytest.mark.parametrize(
+    ("rotation", "why"),
+    [
+        (a_rotation(Phase.PROMOTING), "in promoting cannot be aborted$"),
+        (a_rotation(Phase.ROLLING_OUT), "in rolling_out cannot be aborted; roll back instead"),
+        (a_rotation(Phase.GRACE), "in grace cannot be aborted; roll back instead"),
+        (a_rotation(Phase.RETIRING), "in retiring cannot be aborted$"),
+        (an_emergency(Phase.LOCKING), "in locking cannot be aborted$"),
+    ],
+)
+def test_an_abort_comes_before_promotion(rotation, why: str) -> None:
+    """Later it is refused, with what can be done instead."""
+    with pytest.raises(PhaseForbids, match=why):
+        commands.abort(a_cluster(rotation), "r1", ASKED)
+
+
+@pytest.mark.parametrize("phase", [Phase.ROLLING_OUT, Phase.GRACE])
+def test_a_rollback_turns_towards_the_former_version(phase: Phase) -> None:
+    """R1 changes nothing for nodes yet, releases, and happens once."""
+    cluster = commands.roll_back(a_cluster(a_rotation(phase, is_held=True)), "r1", ASKED).cluster
+    assert cluster.rotation.phase is Phase.ROLLING_BACK
+    assert cluster.rotation.target == 11
+    assert not cluster.rotation.is_held
+    assert cluster.generation == 42
+    assert commands.roll_back(cluster, "r1", ASKED).facts == ()
+
+
+@pytest.mark.parametrize(
+    ("rotation", "why"),
+    [
+        (a_rotation(Phase.STAGED), "in staged cannot be rolled back; abort instead"),
+        (a_rotation(Phase.PROMOTING), "in promoting cannot be rolled back$"),
+        (a_rotation(Phase.RETIRING), "in retiring cannot be rolled back$"),
+        (an_emergency(Phase.ROLLING_OUT), "an emergency is not rolled back"),
+    ],
+)
+def test_a_rollback_comes_before_retirement(rotation, why: str) -> None:
+    """Before and after it is refused, with what can be done instead."""
+    with pytest.raises(PhaseForbids, match=why):
+        commands.roll_back(a_cluster(rotation), "r1", ASKED)
+
+
+def test_the_end_of_grace_moves_in_grace_alone() -> None:
+    """A repeated request changes nothing, and in another phase it is refused."""
+    cluster = a_cluster(a_rotation(Phase.GRACE, ends_at=NOW))
+    moved = commands.end_grace_at(cluster, "r1", ASKED, ends_at=LATER)
+    assert moved.cluster.rotation.ends_at == LATER
+    assert commands.end_grace_at(moved.cluster, "r1", ASKED, ends_at=LATER).facts == ()
+    with pytest.raises(PhaseForbids, match="in retiring has no grace window"):
+        commands.end_grace_at(a_cluster(a_rotation(Phase.RETIRING)), "r1", ASKED, ends_at=NOW)
+
+
+def test_a_live_member_is_excused_or_removed_by_force_alone() -> None:
+    """It would be locked out."""
+    crowd = a_crowd(a_cluster(members=[a_member("a")]))
+    for command in (commands.excuse, commands.remove):
+        with pytest.raises(MemberIsLive):
+            command(crowd, "a", ASKED, force=False)
+    assert commands.excuse(crowd, "a", ASKED, force=True).cluster.members["a"].is_excused
+    assert commands.remove(crowd, "a", ASKED, force=True).cluster.members == {}
+
+
+def test_a_lost_member_is_excused_once_without_force() -> None:
+    """It grows the generation the first time, and changes nothing the second."""
+    crowd = a_crowd(a_cluster(members=[a_member("a")]), now=LATER)
+    change = commands.excuse(crowd, "a", ASKED, force=False)
+    assert change.cluster.generation == 43
+    again = commands.excuse(crowd.with_cluster(change.cluster), "a", ASKED, force=False)
+    assert again.facts == ()
+
+
+def test_a_node_that_is_about_to_boot_needs_no_force() -> None:
+    """It does not run yet, so nobody is locked out."""
+    boot = an_attestation(read_from=ReadFrom.BOOT)
+    crowd = a_crowd(a_cluster(members=[a_member("a", boot)]))
+    assert commands.remove(crowd, "a", ASKED, force=False).facts
+
+
+def test_an_expected_node_that_never_came_can_be_excused() -> None:
+    """It becomes an excused member; a name that nobody expects is not found."""
+    crowd = a_crowd(a_cluster(), a_policy(expect=frozenset({"a"})))
+    excused = commands.excuse(crowd, "a", ASKED, force=False).cluster
+    assert crowd.missing() == ("a",)
+    assert crowd.with_cluster(excused).missing() == ()
+    for crowd_ in (crowd, a_crowd(a_cluster(), a_policy(expect=3))):
+        with pytest.raises(NotFound):
+            commands.excuse(crowd_, "x", ASKED, force=False)
+
+
+def test_leaving_is_repeatable_and_wants_a_member() -> None:
+    """The second time changes nothing; a stranger is not found."""
+    gone = commands.leave(a_cluster(members=[a_member("a")]), "a", ASKED).cluster
+    assert gone.members["a"].has_left
+    assert gone.generation == 43
+    assert commands.leave(gone, "a", ASKED).facts == ()
+    with pytest.raises(NotFound):
+        commands.leave(gone, "b", ASKED)
+    with pytest.raises(NotFound):
+        commands.remove(a_crowd(gone), "b", ASKED, force=True)

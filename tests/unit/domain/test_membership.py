@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from rotator.domain import membership
+from rotator.domain.cluster import Cluster, Proof, ReadFrom
+from rotator.domain.facts import FactKind
+from rotator.domain.rotation import Phase
+from rotator.errors import StaleGeneration, WrongFingerprint
+from rotator.testing.factories import (
+    NAME,
+    NOW,
+    a_cluster,
+    a_crowd,
+    a_fingerprint,
+    a_member,
+    a_rotation,
+    an_attestation,
+    an_emergency,
+)
+
+BOOT = an_attestation(None, read_from=ReadFrom.BOOT)
+
+
+def _attest(cluster, said, node="a"):
+    return membership.attest(a_crowd(cluster), node, said)
+
+
+def _kinds(taken):
+    return [fact.kind for fact in taken.change.facts]
+
+
+def test_a_stranger_joins_by_attesting() -> None:
+    """It is a member from then on, the generation grows, and its evidence is a fact."""
+    taken = _attest(a_cluster(), an_attestation())
+    assert taken.change.cluster.members["a"].attestation == an_attestation()
+    assert taken.change.cluster.generation == 43
+    assert _kinds(taken) == [FactKind.MEMBER_JOINED, FactKind.MEMBER_ATTESTED]
+
+
+def test_before_init_a_heartbeat_makes_a_member_and_no_generation() -> None:
+    """There is no desired state yet that could change."""
+    said = an_attestation(None, generation=0)
+    taken = _attest(Cluster(name=NAME), said)
+    assert taken.change.cluster.generation == 0
+    assert not taken.may_boot
+
+
+def test_a_heartbeat_without_news_changes_nothing() -> None:
+    """Only its time counts, and that is no fact."""
+    cluster = a_cluster(members=[a_member("a", an_attestation())])
+    assert _attest(cluster, an_attestation(at=NOW + timedelta(seconds=15))).change is None
+
+
+def test_a_newer_generation_alone_is_kept_without_a_fact() -> None:
+    """A gate may depend on it, an auditor does not."""
+    cluster = a_cluster(members=[a_member("a", an_attestation(generation=41))])
+    taken = _attest(cluster, an_attestation())
+    assert taken.change.facts == ()
+    assert taken.change.cluster.members["a"].attestation.generation == 42
+    assert taken.change.cluster.generation == 42
+
+
+def test_changed_evidence_is_a_fact_with_its_proof() -> None:
+    """What is refused, and how that is known."""
+    cluster = a_cluster(members=[a_member("a", an_attestation())])
+    taken = _attest(cluster, an_attestation(refuses={10: Proof.HANDSHAKE}))
+    (fact,) = taken.change.facts
+    assert fact.details["refuses"] == {"10": "handshake"}
+    assert fact.details["uses"] == 11
+
+
+def test_an_unknown_cookie_is_a_fact_and_a_throwaway_is_not() -> None:
+    """A node that is locked answers to a cookie that nobody shall know."""
+    taken = _attest(a_cluster(), an_attestation(None, own="f1:x"))
+    assert FactKind.UNKNOWN_COOKIE_SEEN in _kinds(taken)
+    taken = _attest(a_cluster(), an_attestation(None, own="f1:x", locked_round=1))
+    assert FactKind.UNKNOWN_COOKIE_SEEN not in _kinds(taken)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"holds": {11: "f1:wrong"}},
+        {"holds": {99: a_fingerprint(99)}},
+        {"uses": 11, "own": "f1:wrong"},
+        {"uses": 10, "own": a_fingerprint(11)},
+    ],
+)
+def test_a_wrong_fingerprint_is_refused(lie: dict) -> None:
+    """What is not that version is not taken for it."""
+    with pytest.raises(WrongFingerprint, match="not that of version"):
+        _attest(a_cluster(), an_attestation(**lie))
+
+
+def test_an_older_or_future_generation_is_refused() -> None:
+    """Reports do not overtake each other, and nobody has seen what does not exist."""
+    cluster = a_cluster(members=[a_member("a", an_attestation())])
+    with pytest.raises(StaleGeneration, match="41 is older than 42"):
+        _attest(cluster, an_attestation(generation=41))
+    with pytest.raises(StaleGeneration, match="43 does not exist yet"):
+        _attest(cluster, an_attestation(generation=43))
+
+
+def test_the_refusal_is_a_fact_of_its_node() -> None:
+    """It names the node, and repeats nothing that the node sent."""
+    fact = membership.refused("a", FactKind.WRONG_FINGERPRINT_REFUSED, now=NOW)
+    assert (fact.by, fact.details) == ("a", {"node": "a"})
+
+
+def test_a_node_is_admitted_when_it_asks_and_may_boot() -> None:
+    """From the answer on gates wait for it; its VM's first report ends that."""
+    taken = _attest(a_cluster(), BOOT)
+    assert taken.may_boot
+    cluster = taken.change.cluster
+    assert cluster.members["a"].is_admitted
+    again = _attest(cluster, BOOT)
+    assert again.may_boot
+    assert again.change is None
+    running = _attest(cluster, an_attestation())
+    assert not running.change.cluster.members["a"].is_admitted
+
+
+@pytest.mark.parametrize(
+    "rotation", [a_rotation(Phase.PROMOTING), an_emergency(Phase.LOCKING)]
+)
+def test_nobody_boots_in_promoting_or_locking(rotation) -> None:
+    """Not even when no node runs at all."""
+    taken = _attest(a_cluster(rotation), BOOT)
+    assert not taken.may_boot
+    assert not taken.change.cluster.members["a"].is_admitted
+
+
+def test_a_whole_cluster_that_reboots_in_rolling_out_comes_up_node_by_node() -> None:
+    """The first boots at once, the next when that one is proven, and none waits for ever."""
+    cluster = a_cluster(a_rotation(Phase.ROLLING_OUT))
+    first = _attest(cluster, BOOT, "a")
+    second = _attest(first.change.cluster, BOOT, "b")
+    assert (first.may_boot, second.may_boot) == (True, False)
+    up = _attest(second.change.cluster, an_attestation(12, generation=43), "a")
+    boot = an_attestation(None, read_from=ReadFrom.BOOT, generation=43)
+    assert _attest(up.change.cluster, boot, "b").may_boot
+
+
+def test_a_row_for_the_node_that_wants_to_boot_does_not_keep_it_out() -> None:
+    """Its pairs are moved once it runs; waiting for each other both would wait for ever."""
+    peer = a_member("b", an_attestation(12, pins={"a": a_fingerprint(11)}))
+    cluster = a_cluster(
+        a_rotation(Phase.ROLLING_BACK, is_rollback=True), members=[a_member("a", BOOT), peer]
+    )
+    assert not _attest(cluster, BOOT).may_boot
+    back = a_member("b", an_attestation(11, pins={"a": a_fingerprint(12)}))
+    assert _attest(cluster.with_member(back), BOOT).may_boot
+
+
+def test_who_has_left_joins_again() -> None:
+    """The generation grows as for a stranger."""
+    cluster = a_cluster(members=[a_member("a", an_attestation(), has_left=True)])
+    taken = _attest(cluster, an_attestation())
+    assert not taken.change.cluster.members["a"].has_left
+    assert taken.change.cluster.generation == 43
+
+
+def test_an_excused_member_is_awaited_again_once_it_boots() -> None:
+    """While it runs on it stays excused; a boot, or a first report, ends that."""
+    excused = a_member("a", an_attestation(), is_excused=True)
+    cluster = a_cluster(members=[excused])
+    on = _attest(cluster, an_attestation(file="f1:x"))
+    assert on.change.cluster.members["a"].is_excused
+    booted = _attest(cluster, BOOT)
+    assert not booted.change.cluster.members["a"].is_excused
+    assert booted.change.cluster.generation == 43
+    never_seen = a_cluster(members=[a_member("a", is_excused=True)])
+    assert not _attest(never_seen, an_attestation()).change.cluster.members["a"].is_excused
