@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 from dataclasses import fields
-from functools import cache
 from typing import Any, Final, NoReturn, TypeVar
 
 from fastapi import Depends, Request
@@ -94,10 +93,14 @@ def parse(raw: bytes) -> dict[str, Any]:
     return found
 
 
-@cache
-def adapter(kind: Any) -> TypeAdapter[Any]:  # noqa: ANN401 - any type of the contract
+_ADAPTERS: Final[dict[type, TypeAdapter[Any]]] = {}
+
+
+def adapter(kind: type) -> TypeAdapter[Any]:
     """What pydantic makes of a dataclass of the contract."""
-    return TypeAdapter(kind)
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
 
 
 def validated(kind: type[_T], found: dict[str, Any]) -> _T:

@@ -139,6 +139,7 @@ def _answer(
     code: str,
     detail: str,
     rotation: str | None = None,
+    is_passing: bool = True,
     **headers: str,
 ) -> Response:
     problem = v1.Problem(
@@ -151,7 +152,7 @@ def _answer(
         rotation=rotation,
     )
     content = {name: value for name, value in asdict(problem).items() if value is not None}
-    if row.retry_after is not None:
+    if row.retry_after is not None and is_passing:
         headers["retry-after"] = str(row.retry_after)
     if row.status is HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
@@ -175,13 +176,8 @@ def of_error(request: Request, error: errors.RotatorError) -> Response:
         code=error.code,
         detail=str(error) if row.speaks else fixed,
         rotation=error.rotation_id if isinstance(error, errors.RotationUnderway) else None,
+        is_passing=getattr(error, "is_transient", True),
     )
-
-
-def error_texts(error: errors.RotatorError) -> tuple[str, str]:
-    """Code and public detail of an error that is part of a larger answer."""
-    fixed = (type(error).__doc__ or "").strip().splitlines()[0]
-    return error.code, str(error) if _row(error).speaks else fixed
 
 
 def places(found: list[Any]) -> str:

@@ -85,7 +85,9 @@ def _mapping(
     *,
     at_most: int,
 ) -> dict[_K, _V]:
-    found = body.get(field) or {}
+    found = body.get(field)
+    if found is None:
+        return {}
     if not isinstance(found, dict):
         raise _wrong(field, "an object is wanted")
     if len(found) > at_most:
@@ -94,7 +96,9 @@ def _mapping(
 
 
 def _lines(body: dict[str, Any], field: str, pattern: re.Pattern[str]) -> tuple[str, ...]:
-    found = body.get(field) or []
+    found = body.get(field)
+    if found is None:
+        return ()
     if not isinstance(found, list) or len(found) > MAX_LINES:
         raise _wrong(field, f"a list of at most {MAX_LINES} is wanted")
     return tuple(_matching(one, field, pattern, "plain text is wanted") for one in found)
@@ -145,4 +149,5 @@ def attestation(body: dict[str, Any]) -> Attestation:
 
 
 def _text(body: dict[str, Any], field: str) -> str:
-    return _matching(body.get(field) or "", field, _LINE, "plain text is wanted")
+    found = body.get(field)
+    return "" if found is None else _matching(found, field, _LINE, "plain text is wanted")

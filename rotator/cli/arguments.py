@@ -18,6 +18,7 @@ INTERVENE: Final = "Intervene"
 NODES: Final = "Nodes"
 TOKENS: Final = "Tokens"
 SERVER: Final = "Server"
+PANELS: Final = (SEE, ROTATE, INTERVENE, NODES, TOKENS, SERVER)
 
 ClusterArgument = Annotated[str, typer.Argument(metavar="CLUSTER", help="A cluster's name.")]
 NodeArgument = Annotated[
@@ -30,7 +31,9 @@ RotationOption = Annotated[
 ReasonOption = Annotated[
     str, typer.Option("--reason", metavar="TEXT", help="Why; it stands in the facts.")
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Do it in spite of what speaks against.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Do it in spite of what speaks against.")
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 WaitOption = Annotated[
     bool, typer.Option("--wait", "-w", help="Show each phase as it happens, until the end.")

@@ -112,7 +112,7 @@ class Api:
         self._note_clock(answer)
         if answer.is_success:
             return answer
-        raise self._refusal(answer)
+        raise self._refusal(answer, "/".join(path))
 
     def _attempt(self, request: httpx.Request) -> httpx.Response | Unreachable:
         # What httpx says may quote a header; only words of our own go on from here.
@@ -138,7 +138,7 @@ class Api:
         except (ValueError, NotOfTheContract):
             raise Unintelligible(self.address, "not an answer of the rotator API") from None
 
-    def _refusal(self, answer: httpx.Response) -> Failure:
+    def _refusal(self, answer: httpx.Response, asked: str) -> Failure:
         try:
             said = answer.json()
         except ValueError:
@@ -154,7 +154,8 @@ class Api:
                 detail=_text(said, "detail"),
                 request_id=_text(said, "request_id"),
                 rotation=_text(said, "rotation") or None,
-            )
+            ),
+            asked=asked,
         )
 
 

@@ -54,11 +54,12 @@ class Misuse(Failure):
 
 
 class Refused(Failure):
-    """The service answered with a problem."""
+    """The service answered with a problem; *asked* is the path that was asked for."""
 
-    def __init__(self, problem: v1.Problem) -> None:
+    def __init__(self, problem: v1.Problem, *, asked: str) -> None:
         super().__init__(problem.code, code=_BY_STATUS.get(problem.status, ExitCode.FAILED))
         self.problem = problem
+        self.asked = asked
 
 
 class Unreachable(Failure):

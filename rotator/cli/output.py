@@ -1,4 +1,6 @@
-"""The only place that turns values and errors into text on the terminal. Its rules:
+"""The only place that turns values and errors into text on the terminal.
+
+Its rules:
 
 1. Standard output holds the result and nothing else: a table for people, or with ``-o json`` or
    ``-o yaml`` one document for programs (``--watch``: one per change).
@@ -68,9 +70,11 @@ class Output:
 
     def lay_out(self, view: View) -> None:
         """A view on standard output."""
-        screen = console(sys.stdout)
         for part in view:
-            screen.print(renderable(part))
+            if isinstance(part, str):
+                print(clean(part))
+            else:
+                console(sys.stdout).print(renderable(part))
 
 
 def _yaml(document: object) -> str:
@@ -144,15 +148,14 @@ def explain(failure: Failure) -> tuple[str, str]:
     """What went wrong, and what to do next (or nothing)."""
     match failure:
         case Refused():
-            return _problem(failure.problem)
+            return _problem(failure.problem, failure.asked)
         case Unreachable():
             return _UNREACHABLE.get(failure.why, _NO_CONNECTION).format(failure.address), _hint(
                 failure
             )
         case Unintelligible():
             return (
-                f"{failure.address} gave an answer that this program does not understand"
-                f" ({failure.why})",
+                f"{failure.address} gave an answer that is not understood here ({failure.why})",
                 "is that the service's API, and are both of about the same release?",
             )
         case TimedOut():
@@ -187,8 +190,6 @@ _NEXT: Final = {
     "not_allowed": "ask with a token of a role that may, and with this cluster in its scope",
     "not_found": "`rotator status` lists what this token may see",
     "rotation_underway": "follow it with `rotator status --watch`, or end it with `rotator abort`",
-    "not_initialised": "`rotator init CLUSTER` makes version 1; `rotator import CLUSTER` takes"
-    " the cookie that the cluster has",
     "cooling_down": "add --force if a second emergency is meant",
     "member_is_live": "add --force if it shall be locked out",
     "already_initialised": "replace its cookie with `rotator rotate`",
@@ -197,8 +198,11 @@ _NEXT: Final = {
 }
 
 
-def _problem(problem: v1.Problem) -> tuple[str, str]:
-    what = problem.detail or problem.title or problem.code.replace("_", " ")
+def _problem(problem: v1.Problem, asked: str) -> tuple[str, str]:
+    what = (problem.detail or problem.title or problem.code.replace("_", " ")).rstrip(".")
+    what = what if what[:2].isupper() else what[:1].lower() + what[1:]
+    if problem.code == "not_found":
+        what = f"there is no {asked}, or not within this token's scope"
     hint = _NEXT.get(problem.code, "")
     if problem.code == "rotation_underway" and problem.rotation and problem.rotation not in what:
         what = f"{what} (rotation {problem.rotation})"

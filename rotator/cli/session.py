@@ -94,9 +94,7 @@ class Session:
 
             options = self._options
             self._api = Api(
-                resolve(
-                    address=options.addr, token_file=options.token_file, cacert=options.cacert
-                )
+                resolve(address=options.addr, token_file=options.token_file, cacert=options.cacert)
             )
         return self._api
 
@@ -120,9 +118,17 @@ class Session:
 
 
 def command(
-    app: typer.Typer, name: str, *, panel: str | None = None, examples: tuple[str, ...] = ()
+    app: typer.Typer,
+    name: str,
+    *examples: str,
+    panel: str | None = None,
+    takes_anything: bool = False,
 ) -> Callable[[Callable[..., ExitCode | None]], Callable[..., ExitCode | None]]:
-    """Make a function that takes a `Session` first a command of *app*."""
+    """Make a function that takes a `Session` first a command of *app*.
+
+    With *takes_anything* the function has a second parameter, `extra`: whether there were
+    arguments too many.
+    """
 
     def register(body: Callable[..., ExitCode | None]) -> Callable[..., ExitCode | None]:
         summary = inspect.getdoc(body) or ""
@@ -131,6 +137,8 @@ def command(
             name,
             help=f"{summary}\n\n**Examples**\n\n{shown}" if examples else summary,
             rich_help_panel=panel,
+            # Else an argument too many would be repeated on the terminal.
+            context_settings={"allow_extra_args": True} if takes_anything else None,
         )(_with_session(body))
         return body
 
@@ -138,7 +146,8 @@ def command(
 
 
 def _with_session(body: Callable[..., ExitCode | None]) -> Callable[..., None]:
-    own = list(inspect.signature(body).parameters.values())[1:]
+    every = list(inspect.signature(body).parameters.values())[1:]
+    own = [one for one in every if one.name != "extra"]
     hints = get_type_hints(body, include_extras=True)
     common = get_type_hints(Globals, include_extras=True)
 
@@ -146,6 +155,8 @@ def _with_session(body: Callable[..., ExitCode | None]) -> Callable[..., None]:
     def run(ctx: typer.Context, **values: Any) -> None:  # noqa: ANN401 - as typer parsed them
         given = Globals(**{name: values.pop(name) for name in common})
         outer = ctx.find_root().obj
+        if len(own) < len(every):
+            values["extra"] = bool(ctx.args)
         session = Session(given.over(outer if isinstance(outer, Globals) else Globals()))
         _end(_guarded(functools.partial(body, session, **values), session))
 
@@ -169,9 +180,8 @@ def _guarded(body: Callable[[], ExitCode | None], session: Session) -> ExitCode:
         output.report(failure)
         return failure.code
     except errors.RotatorError as error:
-        failure = Failure(str(error), code=_code_of(error))
-        output.report(failure)
-        return failure.code
+        output.report(Failure(str(error)))
+        return _code_of(error)
     except KeyboardInterrupt:
         output.report(Interrupted("what was asked for may have been carried out"))
         return ExitCode.INTERRUPTED

@@ -186,9 +186,9 @@ def rotations(found: v1.Rotations, now: datetime) -> View:
 
 def plan(found: v1.Plan, now: datetime) -> View:
     """What a rotation would do."""
+    versions = f"from version {found.from_version} to {found.to_version}"
     view: View = [
-        f"a {found.kind} rotation of {found.cluster} would go "
-        f"from version {found.from_version} to {found.to_version} (nothing was written)",
+        f"a {found.kind} rotation of {found.cluster} would go {versions} (nothing was written)",
         f"phases: {' > '.join(map(words, found.phases))}",
         f"grace window: {spoken(found.grace_seconds)}",
         f"would wait for: {', '.join(found.awaits) or 'nobody'}",
@@ -264,8 +264,8 @@ def _short(value: Any) -> str:  # noqa: ANN401 - JSON
     return f"({len(value)})" if isinstance(value, dict) else str(value)
 
 
-def facts(found: v1.Facts) -> View:
-    """Facts, a row each."""
+def facts(found: v1.Facts, *, is_newest: bool) -> View:
+    """Facts, a row each, the newest last; with *is_newest* they come newest first."""
     if not found.facts:
         return ["no facts"]
     rows = [
@@ -278,10 +278,10 @@ def facts(found: v1.Facts) -> View:
             one.by,
             " ".join(filter(None, (one.reason, _details(one.details)))) or "-",
         )
-        for one in found.facts
+        for one in sorted(found.facts, key=lambda fact: fact.position)
     ]
     view: View = [Table(("#", "at", "cluster", "fact", "version", "by", "why"), rows)]
-    if found.next is not None:
+    if found.next is not None and not is_newest:
         view.append(f"more: --after {found.next}")
     return view
 

@@ -101,7 +101,7 @@ def may_join(crowd: Crowd, asking: NodeName | None = None) -> bool:
         return False
     if rotation is None or not rotation.has_mixed_cookies:
         return True
-    if current.number != rotation.target or rotation.is_locking_out:
+    if current.number != rotation.target:
         return False
     running = (member for member in crowd.awaited() if member.name != asking)
     return not any(

@@ -10,7 +10,7 @@ from rotator.domain import adoption, commands, invariants
 from rotator.domain.actions import Line
 from rotator.domain.cluster import Blocker, Change
 from rotator.domain.commands import Request, Start
-from rotator.domain.ids import ClusterUid, RotationId
+from rotator.domain.ids import ClusterUid, RotationId, VersionNumber
 from rotator.domain.rotation import Kind, Phase
 from rotator.domain.version import Origin
 from rotator.errors import (
@@ -21,6 +21,7 @@ from rotator.errors import (
     PhaseForbids,
     RevisionConflict,
     RotatorError,
+    SecretStoreError,
     StateUnavailable,
     StoreConflict,
 )
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from rotator.domain.cluster import Cluster
     from rotator.domain.cookie import Cookie
-    from rotator.domain.ids import ClusterName, Fence, NodeName, VersionNumber
+    from rotator.domain.ids import ClusterName, Fence, NodeName
     from rotator.domain.liveness import Crowd
     from rotator.domain.rotation import Rotation
     from rotator.ports.state_store import ClusterStates, Emergencies, Receipt
@@ -228,6 +229,17 @@ class Commands:
             await self._wakeups.wait(name, seconds=0.1)
         raise StateUnavailable("the import is written and will be taken up; ask for the status")
 
+    async def _last_used(self, name: ClusterName) -> VersionNumber:
+        """The highest number in the secrets manager; 0 where it cannot be read just now.
+
+        Then a number that was used already is found when it is to be written, and freezes.
+        """
+        try:
+            stored = await self._documents.read(name, max_age=1.0)
+        except SecretStoreError:
+            stored = None
+        return stored.document.last_version if stored else VersionNumber(0)
+
     async def plan(self, name: ClusterName, *, kind: Kind, force: bool) -> Plan:
         """A dry run: what `start` would do now. Writes nothing."""
         crowd = await self._crowd(name)
@@ -242,7 +254,7 @@ class Commands:
         return Plan(
             kind=kind,
             from_version=cluster.current.number,
-            to_version=commands.next_number(cluster),
+            to_version=commands.next_number(cluster, await self._last_used(name)),
             phases=_SHORT if kind is Kind.EMERGENCY else _FULL,
             awaits=tuple(member.name for member in crowd.awaited()),
             blockers=(*adoption.unknown_cookies(crowd), *adoption.absent(crowd)),
@@ -281,9 +293,11 @@ class Commands:
             emergency_id=emergency_id,
         )
 
+        last_used = await self._last_used(name)
+
         def decide(crowd: Crowd) -> Change:
             request = Request(by=by, reason=reason, at=crowd.now)
-            return commands.start(crowd, request, wanted)
+            return commands.start(crowd, request, wanted, last_used=last_used)
 
         line = Line.E1 if kind is Kind.EMERGENCY else Line.S1
         cluster = await self._change(name, decide, line=line, receipt=receipt)

@@ -5,7 +5,7 @@ Whatever is interrupted here is decided anew from what is then found, so nothing
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rotator import failpoints
 from rotator.domain import document as documents
@@ -27,7 +27,7 @@ from rotator.domain.actions import (
 )
 from rotator.domain.cluster import Change
 from rotator.domain.document import ClusterDocument, Stamp, StoredVersion
-from rotator.errors import InvariantViolated, StoreConflict, StoreUnreachable
+from rotator.errors import InvariantViolated, StoreConflict, StoreDocumentInvalid, StoreUnreachable
 
 if TYPE_CHECKING:
     from rotator.domain.actions import Action
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from rotator.ports.state_store import ClusterStates
     from rotator.services.documents import Documents
     from rotator.services.keyring import KeyRing
+
+
+#: Lines after which a fingerprint is on record for a version that was just written.
+_TAKES_UP: Final = frozenset({Line.I2, Line.S2, Line.E3})
 
 
 def stamp(cluster: Cluster, fence: Fence) -> Stamp:
@@ -187,9 +191,19 @@ class Executor:
         self, line: Line, crowd: Crowd, stored: Stored | None, *, fence: Fence
     ) -> Change:
         noted = crowd
-        if stored is not None:
+        if stored is not None and line in _TAKES_UP:
+            await self._require_derived(crowd.cluster, stored.document)
             noted = crowd.with_cluster(steps.record_fingerprints(crowd.cluster, stored.document))
         return await self._save(crowd, steps.enter(noted, line), line, fence)
+
+    async def _require_derived(self, cluster: Cluster, document: ClusterDocument) -> None:
+        """What is taken up as the new version is what we derive, not what somebody put there."""
+        for number, version in cluster.versions.items():
+            found = document.find(number)
+            if found is None or version.fingerprint is not None or version.epoch is None:
+                continue
+            if found != await self._derive(cluster, number):
+                raise StoreDocumentInvalid(f"version {number} is not the cookie that we derive")
 
     async def _save(self, crowd: Crowd, change: Change, line: Line | None, fence: Fence) -> Change:
         invariants.check(crowd, change)

@@ -18,6 +18,7 @@ PACKAGE = CHECKOUT / "rotator"
 REVEALING_MODULES = {
     "rotator.adapters.derivation": "a key stretcher hashes the master secret",
     "rotator.adapters.secret_stores.epochs": "the secrets manager keeps the master secrets",
+    "rotator.api.mapping": "the answer to a node is what brings it its cookies",
     "rotator.domain.document": "the document that the secrets manager keeps holds the cookies",
 }
 

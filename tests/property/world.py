@@ -4,6 +4,8 @@
 domain. What must always hold is asserted in `World.save`, `World.put` and `World.examine`.
 """
 
+# ruff: noqa: D102 - the names say it
+
 from __future__ import annotations
 
 import hashlib

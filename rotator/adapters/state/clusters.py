@@ -1,121 +1,132 @@
-"""Clusters as aggregates, and their facts as hash chains, in SQL."""
+"""Clusters as aggregates, and their history, in SQL."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import Row, Table, delete, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import insert, select, tuple_, update
 
 from rotator import failpoints
+from rotator.adapters.state import chain, receipts, rows
 from rotator.adapters.state import tables as t
 from rotator.adapters.state.database import now
-from rotator.adapters.state.mapping import from_json, instant_to_text, to_json
-from rotator.domain.cluster import GENESIS, Change, Cluster, Member, Standing
+from rotator.adapters.state.lease import newest_fence
+from rotator.adapters.state.mapping import from_json, to_json
+from rotator.domain.cluster import Change, Cluster
 from rotator.domain.document import FactsHead
 from rotator.domain.facts import Fact, FactKind
+from rotator.domain.ids import ClusterName
 from rotator.domain.rotation import Rotation
-from rotator.domain.version import Version
 from rotator.errors import FenceLost, RevisionConflict, StateUnavailable
-from rotator.ports.state_store import ChainedFact, Receipt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from rotator.adapters.state.database import Database
-    from rotator.domain.ids import ClusterName, Fence, NodeName, RotationId
+    from rotator.domain.ids import Fence, NodeName, RotationId
+    from rotator.ports.state_store import ChainedFact, Receipt
 
-_KEY_LIFE: Final = timedelta(hours=24)
-_SERVICE_CHAIN: Final = ""
-#: Kept in tables and columns of their own.
-_APART: Final = ("versions", "members", "rotation", "blockers", "facts_head", "revision")
+_BY = "configuration"
 
 
-def link(previous: str, body: str) -> str:
-    """The hash of a fact: SHA-256 over the hash before it and its canonical JSON."""
-    return hashlib.sha256(f"{previous}\n{body}".encode()).hexdigest()
+class _Stamp(NamedTuple):
+    """Whatever changes a cluster, by whichever process, changes one of these."""
+
+    revision: int
+    touched: int
+    facts_seq: int
 
 
-def canonical(fact: Fact, chain: str, seq: int) -> str:
-    """The fact as the text that is hashed."""
-    return json.dumps(
-        {"chain": chain, "seq": seq, **to_json(fact)},
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=True,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """What a write goes by, in one look."""
+
+    stamp: _Stamp
+    head: FactsHead
+    fence: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    stamp: _Stamp
+    cluster: Cluster
 
 
 class SqlClusterStates:
-    """`ports.state_store.ClusterStates`."""
+    """`ports.state_store.ClusterStates`.
+
+    The last aggregate of each cluster stays in memory, and is used while its row still has the
+    stamp that it was read with.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._cache: dict[ClusterName, Cluster] = {}
+        self._kept: dict[ClusterName, _Kept] = {}
 
     async def declare(self, names: Sequence[ClusterName], *, now: datetime) -> None:
         """See the port."""
-        async with self._database.transaction() as connection:
-            rows = await connection.execute(select(t.clusters.c.name))
-            known = {row[0] for row in rows}
-        for name in names:
-            if name not in known:
-                await self._add(Cluster(name=name), now)
-        for name in sorted(known):
-            cluster = await self.load(name)
-            if cluster is None or cluster.is_declared == (name in names):
-                continue
-            kind = FactKind.CLUSTER_DECLARED if name in names else FactKind.CLUSTER_UNDECLARED
-            fact = Fact(kind=kind, at=now, by="configuration")
-            await self._write(cluster, replace(cluster, is_declared=name in names), (fact,))
+        for name in sorted({*names, *await self.names()}):
+            while not await self._declare(name, is_declared=name in names, at=now):
+                pass
 
-    async def _add(self, cluster: Cluster, at: datetime) -> None:
-        fact = Fact(kind=FactKind.CLUSTER_DECLARED, at=at, by="configuration")
-        async with self._database.transaction() as connection:
-            head = await _append(connection, cluster.name, GENESIS, (fact,))
-            await connection.execute(
-                insert(t.clusters).values(
-                    name=cluster.name,
-                    revision=0,
-                    body=_body(cluster),
-                    blockers=[],
-                    facts_seq=head.seq,
-                    facts_hash=head.hash,
-                )
-            )
+    async def _declare(self, name: ClusterName, *, is_declared: bool, at: datetime) -> bool:
+        """Whether it is done; False: the cluster was changed meanwhile."""
+        cluster = await self.load(name)
+        if cluster is None:
+            await self._add(Cluster(name=name), at=at)
+            return True
+        if cluster.is_declared == is_declared:
+            return True
+        kind = FactKind.CLUSTER_DECLARED if is_declared else FactKind.CLUSTER_UNDECLARED
+        fact = Fact(kind=kind, at=at, by=_BY)
+        try:
+            declared = replace(cluster, is_declared=is_declared)
+            await self.save(cluster, Change(cluster=declared, facts=(fact,)))
+        except RevisionConflict:
+            return False
+        return True
 
-    async def _write(self, before: Cluster, after: Cluster, facts: tuple[Fact, ...]) -> None:
-        await self.save(before, Change(cluster=after, facts=facts))
+    async def _add(self, cluster: Cluster, *, at: datetime) -> None:
+        fact = Fact(kind=FactKind.CLUSTER_DECLARED, at=at, by=_BY)
+        async with self._database.transaction() as connection:
+            if await _place(connection, cluster.name) is not None:
+                return
+            head = await chain.head(connection, cluster.name)
+            head = await chain.append(connection, cluster.name, after=head, new=(fact,))
+            columns = rows.cluster_columns(cluster) | _head_columns(head)
+            await connection.execute(insert(t.clusters).values(revision=0, touched=0, **columns))
 
     async def names(self) -> tuple[ClusterName, ...]:
         """See the port."""
-        async with self._database.transaction() as connection:
-            rows = await connection.execute(select(t.clusters.c.name).order_by(t.clusters.c.name))
-            return tuple(row[0] for row in rows)
+        async with self._database.glance() as connection:
+            found = await connection.execute(select(t.clusters.c.name).order_by(t.clusters.c.name))
+            return tuple(ClusterName(name) for (name,) in found)
 
     async def load(self, name: ClusterName) -> Cluster | None:
         """See the port; a cluster that has not changed since is not read again."""
-        table = t.clusters.c
-        async with self._database.transaction() as connection:
-            row = (
-                await connection.execute(
-                    select(table.revision, table.facts_seq).where(table.name == name)
-                )
-            ).first()
-            if row is None:
+        async with self._database.glance() as connection:
+            place = await _place(connection, name)
+        if place is None:
+            return None
+        return self._exact(name, place.stamp) or await self._read(name)
+
+    async def _read(self, name: ClusterName) -> Cluster | None:
+        async with self._database.reading() as connection:
+            place = await _place(connection, name)
+            if place is None:
                 return None
-            cached = self._cache.get(name)
-            if cached is not None and (cached.revision, cached.facts_head.seq) == tuple(row):
-                return cached
-            self._cache[name] = await _read(connection, name)
-            return self._cache[name]
+            cluster = await rows.read_cluster(connection, name)
+        self._kept[name] = _Kept(place.stamp, cluster)
+        return cluster
+
+    def _exact(self, name: ClusterName, stamp: _Stamp | None) -> Cluster | None:
+        kept = self._kept.get(name)
+        return kept.cluster if kept is not None and kept.stamp == stamp else None
 
     async def save(
         self,
@@ -141,72 +152,71 @@ class SqlClusterStates:
     async def _save(
         self, before: Cluster, change: Change, *, fence: Fence | None, receipt: Receipt | None
     ) -> Cluster:
-        name, after = before.name, change.cluster
+        name, revision = before.name, before.revision + 1
         async with self._database.transaction() as connection:
-            await _check_fence(connection, fence)
-            table = t.clusters
-            head = await _head(connection, name)
-            head = await _append(connection, name, head, change.facts)
+            place = await _place(connection, name)
+            if place is not None and fence is not None and place.fence != fence:
+                raise FenceLost
+            if place is None or place.stamp.revision != before.revision:
+                raise RevisionConflict
+            head = await chain.append(connection, name, after=place.head, new=change.facts)
+            columns = rows.cluster_columns(change.cluster) | _head_columns(head)
             written = await connection.execute(
-                update(table)
-                .where(table.c.name == name, table.c.revision == before.revision)
-                .values(
-                    revision=before.revision + 1,
-                    body=_body(after),
-                    blockers=to_json(after.blockers),
-                    facts_seq=head.seq,
-                    facts_hash=head.hash,
-                )
+                update(t.clusters)
+                .where(t.clusters.c.name == name, t.clusters.c.revision == before.revision)
+                .values(revision=revision, **columns)
             )
             if written.rowcount != 1:
                 raise RevisionConflict
-            await _write_parts(connection, before, after, change.rotations)
+            await rows.write_parts(connection, before, change)
             if receipt is not None:
-                await _write_receipt(connection, receipt)
-        saved = replace(after, revision=before.revision + 1, facts_head=head)
-        self._cache[name] = saved
+                await receipts.add(connection, receipt)
+        saved = replace(change.cluster, revision=revision, facts_head=head)
+        exact = self._exact(name, place.stamp)
+        if exact is None:
+            return saved
+        saved = _as_stored(exact, before, saved)
+        self._kept[name] = _Kept(_Stamp(revision, place.stamp.touched, head.seq), saved)
         return saved
 
     async def touch(self, seen: Mapping[tuple[ClusterName, NodeName], datetime]) -> None:
         """See the port."""
-        table = t.members
         async with self._database.transaction() as connection:
-            for (cluster, node), at in seen.items():
-                later = instant_to_text(at)
-                await connection.execute(
-                    update(table)
-                    .where(
-                        table.c.cluster == cluster,
-                        table.c.name == node,
-                        table.c.last_seen < later,
+            for name, heard in groupby(sorted(seen), key=lambda both: both[0]):
+                moved = [
+                    await rows.touch_member(connection, name, node, at=seen[name, node])
+                    for _, node in heard
+                ]
+                if any(moved):
+                    await connection.execute(
+                        update(t.clusters)
+                        .where(t.clusters.c.name == name)
+                        .values(touched=t.clusters.c.touched + 1)
                     )
-                    .values(last_seen=later)
-                )
-        for (cluster, node), at in seen.items():
-            cached = self._cache.get(cluster)
-            member = cached.members.get(node) if cached else None
-            if cached is not None and member is not None and member.last_seen < at:
-                self._cache[cluster] = cached.with_member(replace(member, last_seen=at))
 
     async def stand(self, cluster: Cluster) -> None:
         """See the port."""
-        table = t.clusters
+        table, name = t.clusters, cluster.name
         async with self._database.transaction() as connection:
-            written = await connection.execute(
+            place = await _place(connection, name)
+            if place is None or place.stamp.revision != cluster.revision:
+                return
+            stamp = place.stamp._replace(touched=place.stamp.touched + 1)
+            await connection.execute(
                 update(table)
-                .where(table.c.name == cluster.name, table.c.revision == cluster.revision)
-                .values(blockers=to_json(cluster.blockers))
+                .where(table.c.name == name, table.c.revision == cluster.revision)
+                .values(blockers=to_json(cluster.blockers), touched=stamp.touched)
             )
-        cached = self._cache.get(cluster.name)
-        if written.rowcount and cached is not None and cached.revision == cluster.revision:
-            self._cache[cluster.name] = replace(cached, blockers=cluster.blockers)
+        exact = self._exact(name, place.stamp)
+        if exact is not None:
+            standing = replace(exact, blockers=cluster.blockers)
+            self._kept[name] = _Kept(stamp, standing)
 
     async def rotation(self, rotation_id: RotationId) -> Rotation | None:
         """See the port."""
-        table = t.rotations.c
-        async with self._database.transaction() as connection:
-            row = await connection.execute(select(table.body).where(table.id == rotation_id))
-            body = row.scalar()
+        query = select(t.rotations.c.body).where(t.rotations.c.id == rotation_id)
+        async with self._database.glance() as connection:
+            body = (await connection.execute(query)).scalar()
         return None if body is None else from_json(Rotation, body)
 
     async def rotations(
@@ -217,17 +227,18 @@ class SqlClusterStates:
         limit: int = 50,
         emergency_id: str | None = None,
     ) -> tuple[Rotation, ...]:
-        """See the port; ids sort by time."""
+        """See the port; nothing comes before an id that there never was."""
         table = t.rotations.c
-        query = select(table.body).order_by(table.id.desc()).limit(limit)
+        query = select(table.body).order_by(table.started_at.desc(), table.id.desc()).limit(limit)
         if cluster is not None:
             query = query.where(table.cluster == cluster)
-        if before is not None:
-            query = query.where(table.id < before)
         if emergency_id is not None:
             query = query.where(table.emergency_id == emergency_id)
-        async with self._database.transaction() as connection:
-            return tuple(from_json(Rotation, row[0]) for row in await connection.execute(query))
+        if before is not None:
+            last = select(table.started_at).where(table.id == before).scalar_subquery()
+            query = query.where(tuple_(table.started_at, table.id) < tuple_(last, before))
+        async with self._database.glance() as connection:
+            return tuple(from_json(Rotation, body) for (body,) in await connection.execute(query))
 
     async def facts(
         self,
@@ -248,190 +259,77 @@ class SqlClusterStates:
             query = query.where(table.chain == cluster)
         if rotation is not None:
             query = query.where(table.rotation == rotation)
-        async with self._database.transaction() as connection:
-            return tuple(_chained(row) for row in await connection.execute(query))
+        async with self._database.glance() as connection:
+            return tuple(chain.chained(row) for row in await connection.execute(query))
 
     async def add_fact(self, fact: Fact, *, cluster: ClusterName | None = None) -> None:
         """See the port."""
-        chain = cluster or _SERVICE_CHAIN
+        name = cluster or chain.SERVICE
         async with self._database.transaction() as connection:
-            head = await _head(connection, chain)
-            head = await _append(connection, chain, head, (fact,))
+            head = await chain.head(connection, name)
+            head = await chain.append(connection, name, after=head, new=(fact,))
             await connection.execute(
-                update(t.clusters)
-                .where(t.clusters.c.name == chain)
-                .values(facts_seq=head.seq, facts_hash=head.hash)
+                update(t.clusters).where(t.clusters.c.name == name).values(_head_columns(head))
             )
 
-    async def broken_link(self, cluster: ClusterName | None) -> int | None:
-        """The seq of the first fact that is not what was written, or is missing; None if none."""
-        chain = cluster or _SERVICE_CHAIN
-        table = t.facts.c
-        previous = GENESIS
-        async with self._database.transaction() as connection:
-            rows = await connection.execute(
-                select(t.facts).where(table.chain == chain).order_by(table.seq)
-            )
-            for row in rows:
-                expected = previous.seq + 1
-                body = json.loads(row.body)
-                is_ours = body.get("seq") == row.seq == expected and body.get("chain") == chain
-                if not is_ours or row.hash != link(previous.hash, row.body):
-                    return expected
-                previous = FactsHead(seq=row.seq, hash=row.hash)
-        return None
+    async def broken_link(
+        self, cluster: ClusterName | None, *, kept: FactsHead | None = None
+    ) -> int | None:
+        """The seq of the first fact that is not what was written, or is missing; None if none.
+
+        *kept*: a head of this chain that was kept elsewhere (in the secrets manager).
+        """
+        async with self._database.reading() as connection:
+            return await chain.first_broken(connection, cluster or chain.SERVICE, kept=kept)
 
     async def receipt(self, principal: str, key: str, *, now: datetime) -> Receipt | None:
         """See the port."""
-        table = t.idempotency_keys.c
-        since = instant_to_text(now - _KEY_LIFE)
-        query = select(t.idempotency_keys).where(
-            table.principal == principal, table.key == key, table.at > since
-        )
-        async with self._database.transaction() as connection:
-            row = (await connection.execute(query)).mappings().first()
-        return None if row is None else from_json(Receipt, dict(row))
+        async with self._database.glance() as connection:
+            return await receipts.find(connection, principal, key, now=now)
 
     async def now(self) -> datetime:
         """See the port."""
         return now()
 
 
-def _body(cluster: Cluster) -> dict[str, Any]:
-    return {name: value for name, value in to_json(cluster).items() if name not in _APART}
-
-
-async def _read(connection: AsyncConnection, name: ClusterName) -> Cluster:
-    row = (await connection.execute(select(t.clusters).where(t.clusters.c.name == name))).one()
-    versions = await connection.execute(
-        select(t.versions.c.body).where(t.versions.c.cluster == name).order_by(t.versions.c.number)
-    )
-    members = await connection.execute(
-        select(t.members.c.body, t.members.c.last_seen).where(t.members.c.cluster == name)
-    )
-    unfinished = await connection.execute(
-        select(t.rotations.c.body).where(
-            t.rotations.c.cluster == name, t.rotations.c.finished_at.is_(None)
-        )
-    )
-    rotation = unfinished.scalar()
-    return replace(
-        from_json(Cluster, row.body),
-        revision=row.revision,
-        versions={v.number: v for v in (from_json(Version, body) for (body,) in versions)},
-        members={
-            m.name: m
-            for m in (
-                from_json(Member, {**body, "last_seen": last_seen}) for body, last_seen in members
-            )
-        },
-        rotation=None if rotation is None else from_json(Rotation, rotation),
-        blockers=tuple(from_json(Standing, standing) for standing in row.blockers),
-        facts_head=FactsHead(seq=row.facts_seq, hash=row.facts_hash),
-    )
-
-
-async def _check_fence(connection: AsyncConnection, fence: Fence | None) -> None:
-    if fence is None:
-        return
-    newest = (await connection.execute(select(t.lease.c.fence))).scalar()
-    if newest != fence:
-        raise FenceLost
-
-
-async def _head(connection: AsyncConnection, chain: str) -> FactsHead:
-    table = t.facts.c
+async def _place(connection: AsyncConnection, name: ClusterName) -> _Place | None:
+    table = t.clusters.c
     row = (
         await connection.execute(
-            select(table.seq, table.hash)
-            .where(table.chain == chain)
-            .order_by(table.seq.desc())
-            .limit(1)
+            select(
+                table.revision,
+                table.touched,
+                table.facts_seq,
+                table.facts_hash,
+                newest_fence().label("fence"),
+            ).where(table.name == name)
         )
     ).first()
-    return GENESIS if row is None else FactsHead(seq=row.seq, hash=row.hash)
-
-
-async def _append(
-    connection: AsyncConnection, chain: str, head: FactsHead, facts: Iterable[Fact]
-) -> FactsHead:
-    for fact in facts:
-        if fact.once_key is not None and await _is_there(connection, chain, fact.once_key):
-            continue
-        body = canonical(fact, chain, head.seq + 1)
-        head = FactsHead(seq=head.seq + 1, hash=link(head.hash, body))
-        await connection.execute(
-            insert(t.facts).values(
-                chain=chain,
-                seq=head.seq,
-                kind=fact.kind.value,
-                rotation=fact.rotation,
-                once_key=fact.once_key,
-                body=body,
-                hash=head.hash,
-            )
-        )
-    return head
-
-
-async def _is_there(connection: AsyncConnection, chain: str, once_key: str) -> bool:
-    table = t.facts.c
-    found = await connection.execute(
-        select(table.position).where(table.chain == chain, table.once_key == once_key)
-    )
-    return found.first() is not None
-
-
-async def _write_parts(
-    connection: AsyncConnection, before: Cluster, after: Cluster, rotations: Iterable[Rotation]
-) -> None:
-    name = before.name
-    for number, version in after.versions.items():
-        if before.versions.get(number) != version:
-            values = {"stage": version.stage.value, "body": to_json(version)}
-            await _put(connection, t.versions, {"cluster": name, "number": number}, values)
-    for node, member in after.members.items():
-        if before.members.get(node) != member:
-            values = {"last_seen": instant_to_text(member.last_seen), "body": to_json(member)}
-            await _put(connection, t.members, {"cluster": name, "name": node}, values)
-    for node in before.members.keys() - after.members.keys():
-        table = t.members
-        await connection.execute(delete(table).where(table.c.cluster == name, table.c.name == node))
-    for rotation in rotations:
-        body = to_json(rotation)
-        values = {
-            "cluster": name,
-            "phase": rotation.phase.value,
-            "emergency_id": rotation.emergency_id,
-            "finished_at": body["finished_at"],
-            "body": body,
-        }
-        await _put(connection, t.rotations, {"id": rotation.id}, values)
-
-
-async def _put(
-    connection: AsyncConnection, table: Table, key: dict[str, Any], values: dict[str, Any]
-) -> None:
-    await connection.execute(
-        upsert(table)
-        .values(**key, **values)
-        .on_conflict_do_update(index_elements=list(key), set_=values)
+    if row is None:
+        return None
+    return _Place(
+        stamp=_Stamp(row.revision, row.touched, row.facts_seq),
+        head=FactsHead(seq=row.facts_seq, hash=row.facts_hash),
+        fence=row.fence,
     )
 
 
-async def _write_receipt(connection: AsyncConnection, receipt: Receipt) -> None:
-    table = t.idempotency_keys
-    expired = instant_to_text(receipt.at - _KEY_LIFE)
-    await connection.execute(delete(table).where(table.c.at <= expired))
-    await connection.execute(insert(table).values(**to_json(receipt)))
+def _head_columns(head: FactsHead) -> dict[str, object]:
+    return {"facts_seq": head.seq, "facts_hash": head.hash}
 
 
-def _chained(row: Row[Any]) -> ChainedFact:
-    body = json.loads(row.body)
-    return ChainedFact(
-        cluster=row.chain or None,
-        seq=row.seq,
-        position=row.position,
-        fact=from_json(Fact, body),
-        hash=row.hash,
-    )
+def _as_stored(exact: Cluster, before: Cluster, saved: Cluster) -> Cluster:
+    """*saved* with each member's last_seen as it lies in the database.
+
+    Callers see members with heartbeats that are not written yet, or miss ones that just were.
+    """
+    members = {}
+    for name, member in saved.members.items():
+        stored = exact.members.get(name)
+        if stored is None:
+            members[name] = member
+        elif before.members.get(name) == member:
+            members[name] = stored
+        else:
+            members[name] = replace(member, last_seen=max(stored.last_seen, member.last_seen))
+    return replace(saved, members=members)

@@ -1,32 +1,31 @@
-"""One SQLite file: opened, migrated, locked, and written by one transaction at a time."""
+"""One SQLite file: opened, migrated, and written by one transaction at a time."""
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
-from contextlib import asynccontextmanager
+import sqlite3
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import event, insert, select, text, update
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import URL, event, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import StaticPool
 
-from rotator.adapters.state import tables
-from rotator.domain.ids import Fence
-from rotator.errors import AnotherProcess, DatabaseTooNew, StateUnavailable
+from rotator.errors import DatabaseTooNew, InvariantViolated, StateUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy.engine import Connection
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 HEAD: Final = "0001"  #: the newest migration that this program knows
-KNOWN: Final = ("0001",)
-_BUSY_MILLISECONDS: Final = 5000
+KNOWN: Final = (HEAD,)
+_BUSY_SECONDS: Final = 5.0
 
 
 def now() -> datetime:
@@ -35,25 +34,34 @@ def now() -> datetime:
 
 
 class Database:
-    """A connection to one file. Reads and writes take turns on it, each a few milliseconds."""
+    """A connection to one file. Reads and writes take turns on it, each a few milliseconds.
+
+    Another process may have the file open too (the command line on the server): SQLite orders
+    their transactions.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Two names of one file would be two locks beside it.
+        self.path = path.resolve()
         self._engine = create_async_engine(
-            f"sqlite+aiosqlite:///{path}",
+            URL.create("sqlite+aiosqlite", database=str(self.path)),
             poolclass=StaticPool,
             hide_parameters=True,
-            connect_args={"isolation_level": None, "timeout": _BUSY_MILLISECONDS / 1000},
+            connect_args={"isolation_level": None, "timeout": _BUSY_SECONDS},
         )
         event.listen(self._engine.sync_engine, "connect", _on_connect)
         event.listen(self._engine.sync_engine, "begin", _on_begin)
+        self._reading = self._engine.execution_options(begin="BEGIN")
+        self._glancing = self._engine.execution_options(begin=None)
         self._turn = asyncio.Lock()
+        self._is_closed = False
 
     async def prepare(self) -> None:
-        """Bring the schema to this program's version; `DatabaseTooNew` if it is beyond it."""
-        if not self.path.exists():
-            self.path.touch(mode=0o600)
+        """Make the file if there is none, and bring its schema to this program's version.
+
+        Raises `DatabaseTooNew`; `StateUnavailable` if it is no database, or cannot be opened.
+        """
+        self._make_file()
         found = await self._revision()
         if found == HEAD:
             return
@@ -62,38 +70,77 @@ class Database:
                 f"the database is at schema {found}, which this version of the program"
                 f" does not know (it knows {HEAD}); upgrade the program"
             )
-        from rotator.adapters.state.migrations import upgrade  # noqa: PLC0415 - Alembic is large
+        # Alembic costs memory and time at every start, and is wanted at one in a hundred.
+        from rotator.adapters.state.migrations import upgrade  # noqa: PLC0415
 
-        try:
+        with _understood(self.path):
             await asyncio.to_thread(upgrade, self.path)
-        except SQLAlchemyError:
-            raise StateUnavailable(f"{self.path.name} could not be migrated") from None
+
+    def _make_file(self) -> None:
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # SQLite gives its files beside it the same mode.
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise StateUnavailable(f"{self.path}: {error.strerror}") from None
 
     async def _revision(self) -> str | None:
-        async with self.transaction() as connection:
-            there = await connection.execute(
-                text("SELECT name FROM sqlite_master WHERE name = 'alembic_version'")
-            )
-            if there.first() is None:
+        tables = text("SELECT name FROM sqlite_master WHERE name = 'alembic_version'")
+        async with self.reading() as connection:
+            if (await connection.execute(tables)).first() is None:
                 return None
-            row = (
-                await connection.execute(text("SELECT version_num FROM alembic_version"))
-            ).first()
-            return None if row is None else str(row[0])
+            found = await connection.execute(text("SELECT version_num FROM alembic_version"))
+            row = found.first()
+        return None if row is None else str(row[0])
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """All or nothing; database errors come out as `StateUnavailable`."""
-        try:
-            async with self._turn, self._engine.begin() as connection:
-                yield connection
-        except DBAPIError as error:
-            reason = str(error.orig).splitlines()[0] if error.orig else "unknown"
-            raise StateUnavailable(f"the state store {self.path.name} failed: {reason}") from None
+        """All or nothing, in turn with every other writer.
+
+        Raises `StateUnavailable` (also where the outcome is unknown), and `InvariantViolated`
+        where a constraint of the schema forbids what was to be written.
+        """
+        async with self._connected(self._engine) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """One consistent view for several statements; waits for no writer of another process."""
+        async with self._connected(self._reading) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def glance(self) -> AsyncIterator[AsyncConnection]:
+        """For one statement that reads, which is a consistent view by itself."""
+        async with self._connected(self._glancing) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        with _understood(self.path):
+            async with self._turn:
+                if self._is_closed:
+                    raise StateUnavailable("the state store is closed")
+                async with engine.begin() as connection:
+                    yield connection
 
     async def close(self) -> None:
         """Give back the file."""
-        await self._engine.dispose()
+        async with self._turn:
+            self._is_closed = True
+            await self._engine.dispose()
+
+
+@contextmanager
+def _understood(path: Path) -> Iterator[None]:
+    """Database errors as ours: SQLite's own words, never a statement's parameters."""
+    try:
+        yield
+    except IntegrityError as error:
+        raise InvariantViolated(f"the state store refuses a change: {error.orig}") from None
+    except (DBAPIError, sqlite3.Error) as error:
+        reason = error.orig if isinstance(error, DBAPIError) else error
+        raise StateUnavailable(f"the state store {path} failed: {reason}") from None
 
 
 def _on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401 - a DBAPI connection
@@ -103,51 +150,8 @@ def _on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401 - a D
     cursor.close()
 
 
-def _on_begin(connection: Any) -> None:  # noqa: ANN401 - an SQLAlchemy connection
+def _on_begin(connection: Connection) -> None:
     # IMMEDIATE: a transaction that reads and then writes must not meet another writer in between.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-class FileLease:
-    """An exclusive lock on a file beside the database: ours until the process ends.
-
-    The kernel gives it back at once after a crash, so a restart need not wait for anything.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._path = database.path.with_name(database.path.name + ".lock")
-        self._descriptor: int | None = None
-
-    async def acquire(self) -> Fence:
-        """Take it and raise the fencing token; `AnotherProcess` if it is taken."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-            os.close(descriptor)
-            raise AnotherProcess(
-                f"process {holder or 'unknown'} has the database {self._database.path} open;"
-                " SQLite serves one replica"
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
-        self._descriptor = descriptor
-        return await self._raise_fence()
-
-    async def _raise_fence(self) -> Fence:
-        table = tables.lease
-        async with self._database.transaction() as connection:
-            before = (await connection.execute(select(table.c.fence))).scalar()
-            if before is None:
-                await connection.execute(insert(table).values(id=1, fence=1))
-                return Fence(1)
-            await connection.execute(update(table).values(fence=before + 1))
-            return Fence(before + 1)
-
-    async def release(self) -> None:
-        """Give it back."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+    begin = connection.get_execution_options().get("begin", "BEGIN IMMEDIATE")
+    if begin is not None:
+        connection.exec_driver_sql(begin)

@@ -9,13 +9,16 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rotator.domain import cluster as cluster_module
 from rotator.domain import facts as facts_module
 from rotator.domain import ids
 from rotator.domain import rotation as rotation_module
 from rotator.domain import version as version_module
+
+if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
 
 T = TypeVar("T")
 
@@ -53,7 +56,7 @@ def _hints(kind: Hashable) -> dict[str, Any]:
     return typing.get_type_hints(kind, globalns={**_NAMES, **vars(typing)})
 
 
-def from_json(kind: type[T], raw: Mapping[str, Any]) -> T:
+def from_json(kind: type[T], raw: Mapping[str, Any] | RowMapping) -> T:
     """The dataclass of this kind; fields that are not stored get their defaults."""
     hints = _hints(typing.cast("Hashable", kind))
     return kind(**{name: _value(hints[name], raw[name]) for name in hints if name in raw})

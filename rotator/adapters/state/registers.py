@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, or_, select, update
 
 from rotator.adapters.state import tables as t
 from rotator.adapters.state.mapping import from_json, instant_to_text, to_json
@@ -45,7 +44,7 @@ class SqlEpochs:
                 number = (last.scalar() or 0) + 1
                 await connection.execute(
                     insert(table).values(
-                        master=master, number=number, opened_for=opened_for, is_open=0
+                        master=master, number=number, opened_for=opened_for, is_open=False
                     )
                 )
         return EpochNumber(number)
@@ -55,7 +54,7 @@ class SqlEpochs:
         table = t.epochs.c
         return await self._one(
             select(t.epochs)
-            .where(table.master == master, table.is_open == 1)
+            .where(table.master == master, table.is_open.is_(True))
             .order_by(table.number.desc())
             .limit(1)
         )
@@ -68,11 +67,11 @@ class SqlEpochs:
         )
 
     async def _one(self, query: Select[tuple[object, ...]]) -> EpochRow | None:
-        async with self._database.transaction() as connection:
+        async with self._database.glance() as connection:
             row = (await connection.execute(query)).mappings().first()
         if row is None:
             return None
-        return from_json(EpochRow, {**row, "is_open": bool(row["is_open"])})
+        return from_json(EpochRow, row)
 
     async def mark_open(self, master: MasterName, number: EpochNumber) -> None:
         """See the port."""
@@ -81,7 +80,7 @@ class SqlEpochs:
             await connection.execute(
                 update(table)
                 .where(table.c.master == master, table.c.number == number)
-                .values(is_open=1)
+                .values(is_open=True)
             )
 
 
@@ -93,10 +92,8 @@ class SqlTokens:
 
     async def add(self, token: TokenRow) -> None:
         """See the port."""
-        body = to_json(token)
-        columns = {name: body[name] for name in ("id", "digest", "created_at")}
         async with self._database.transaction() as connection:
-            await connection.execute(insert(t.tokens).values(**columns, body=body))
+            await connection.execute(insert(t.tokens).values(to_json(token)))
 
     async def find(self, token_id: str) -> TokenRow | None:
         """See the port."""
@@ -105,16 +102,14 @@ class SqlTokens:
 
     async def all(self) -> tuple[TokenRow, ...]:
         """See the port."""
-        return await self._rows(select(t.tokens).order_by(t.tokens.c.created_at.desc()))
+        return await self._rows(
+            select(t.tokens).order_by(t.tokens.c.created_at.desc(), t.tokens.c.id.desc())
+        )
 
     async def _rows(self, query: Select[tuple[object, ...]]) -> tuple[TokenRow, ...]:
-        async with self._database.transaction() as connection:
+        async with self._database.glance() as connection:
             rows = (await connection.execute(query)).mappings().all()
-        later = ("revoked_at", "last_used_at")
-        return tuple(
-            from_json(TokenRow, {**row["body"], **{name: row[name] for name in later}})
-            for row in rows
-        )
+        return tuple(from_json(TokenRow, row) for row in rows)
 
     async def revoke(self, token_id: str, *, now: datetime) -> bool:
         """See the port."""
@@ -131,9 +126,13 @@ class SqlTokens:
         """See the port."""
         async with self._database.transaction() as connection:
             for token_id, at in last_used.items():
+                used = t.tokens.c.last_used_at
                 await connection.execute(
                     update(t.tokens)
-                    .where(t.tokens.c.id == token_id)
+                    .where(
+                        t.tokens.c.id == token_id,
+                        or_(used.is_(None), used < instant_to_text(at)),
+                    )
                     .values(last_used_at=instant_to_text(at))
                 )
 
@@ -151,17 +150,15 @@ class SqlEmergencies:
                 select(t.emergencies.c.id).where(t.emergencies.c.id == emergency.id)
             )
             if there.first() is None:
-                await connection.execute(
-                    insert(t.emergencies).values(id=emergency.id, body=to_json(emergency))
-                )
+                await connection.execute(insert(t.emergencies).values(to_json(emergency)))
 
     async def get(self, emergency_id: str) -> EmergencyRow | None:
         """See the port."""
-        async with self._database.transaction() as connection:
-            row = await connection.execute(
-                select(t.emergencies.c.body).where(t.emergencies.c.id == emergency_id)
+        async with self._database.glance() as connection:
+            found = await connection.execute(
+                select(t.emergencies).where(t.emergencies.c.id == emergency_id)
             )
-            body = row.scalar()
-        if body is None:
+            row = found.mappings().first()
+        if row is None:
             return None
-        return replace(from_json(EmergencyRow, body), rows=tuple(body["rows"]))
+        return from_json(EmergencyRow, row)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rotator.adapters.state.clusters import SqlClusterStates
-from rotator.adapters.state.database import Database, FileLease
+from rotator.adapters.state.database import Database
+from rotator.adapters.state.lease import FileLease
 from rotator.adapters.state.registers import SqlEmergencies, SqlEpochs, SqlTokens
 
 if TYPE_CHECKING:

@@ -31,5 +31,11 @@ class LocalWakeups:
         except TimeoutError:
             return False
         finally:
-            self._waiting.get(cluster, set()).discard(future)
+            self._forget(cluster, future)
         return True
+
+    def _forget(self, cluster: ClusterName | None, future: asyncio.Future[None]) -> None:
+        waiting = self._waiting.get(cluster, set())
+        waiting.discard(future)
+        if not waiting:
+            self._waiting.pop(cluster, None)

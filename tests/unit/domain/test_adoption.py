@@ -7,6 +7,7 @@ import pytest
 from rotator.domain import adoption
 from rotator.domain.cluster import Proof, ReadFrom
 from rotator.domain.rotation import Phase
+from rotator.domain.version import Stage
 from rotator.testing.factories import (
     NOW,
     a_cluster,
@@ -160,7 +161,10 @@ def test_retirement_wants_proof_of_both() -> None:
     done = {"refuses": {11: Proof.HANDSHAKE}, "accepts": {12: Proof.HANDSHAKE}}
     gate = adoption.unproven
     assert _codes(gate, RETIRING, an_attestation(12, **done)) == []
-    assert _codes(gate, RETIRING, an_attestation(12)) == [("not_refused", "a"), ("not_accepted", "a")]
+    assert _codes(gate, RETIRING, an_attestation(12)) == [
+        ("not_refused", "a"),
+        ("not_accepted", "a"),
+    ]
     assert _codes(gate, RETIRING, an_attestation(12, generation=41, **done)) == [("laggard", "a")]
 
 
@@ -207,10 +211,34 @@ def test_users_are_found_in_every_row() -> None:
         (ROLLING_OUT, an_attestation(12), True),
         (ROLLING_OUT, an_attestation(12, pins={"c": OLD}), True),
         (ROLLING_OUT, an_attestation(12, pins={"x": OLD}), False),
-        (a_rotation(Phase.ROLLING_BACK), an_attestation(12), False),
+        (a_rotation(Phase.PROMOTING), an_attestation(11), False),
         (LOCKING, an_attestation(None, locked_round=1), False),
     ],
 )
 def test_a_node_boots_where_cookies_are_not_mixed(rotation, said, may: bool) -> None:
     """Every node that runs is at the target, but for its rows for those that do not run."""
     assert adoption.may_join(_crowd(rotation, said, others=[a_member("c", BOOT)]), "c") is may
+
+
+def test_nobody_boots_before_the_former_version_is_current_again() -> None:
+    """In a rollback the version that a node would get is the rejected one until then."""
+    back = a_rotation(Phase.ROLLING_BACK, is_rollback=True)
+    before = a_cluster(back, stages={11: Stage.PREVIOUS, 12: Stage.CURRENT})
+    assert not adoption.may_join(a_crowd(before))
+    assert adoption.may_join(a_crowd(a_cluster(back)))
+
+
+@pytest.mark.parametrize(
+    ("said", "is_on"),
+    [
+        (None, False),
+        (an_attestation(12, read_from=ReadFrom.NONE), False),
+        (an_attestation(12, generation=1), True),
+        (an_attestation(12, file=OLD), False),
+        (an_attestation(12, pins={"x": OLD}), False),
+        (an_attestation(11), False),
+    ],
+)
+def test_a_member_is_on_a_version_when_its_last_report_shows_no_other(said, is_on: bool) -> None:
+    """In VM, file and every row; for this it does not matter how old the report is."""
+    assert adoption.is_on(_crowd(ROLLING_OUT, said), a_member("a", said), 12) is is_on

@@ -121,9 +121,12 @@ def test_an_unused_version_may_be_refused_and_an_emergency_asks_nobody() -> None
 def test_a_rotation_follows_its_table() -> None:
     """No phase is left out."""
     before = a_cluster(a_rotation(ROLLING_OUT))
-    _refuse("phases_follow_the_table", "from rolling_out to promoting", before, _change(
-        replace(before, rotation=a_rotation(Phase.PROMOTING)), a_rotation(Phase.PROMOTING)
-    ))
+    _refuse(
+        "phases_follow_the_table",
+        "from rolling_out to promoting",
+        before,
+        _change(replace(before, rotation=a_rotation(Phase.PROMOTING)), a_rotation(Phase.PROMOTING)),
+    )
 
 
 def test_a_rotation_is_not_changed_without_its_row() -> None:

@@ -123,9 +123,7 @@ def test_a_node_is_admitted_when_it_asks_and_may_boot() -> None:
     assert not running.change.cluster.members["a"].is_admitted
 
 
-@pytest.mark.parametrize(
-    "rotation", [a_rotation(Phase.PROMOTING), an_emergency(Phase.LOCKING)]
-)
+@pytest.mark.parametrize("rotation", [a_rotation(Phase.PROMOTING), an_emergency(Phase.LOCKING)])
 def test_nobody_boots_in_promoting_or_locking(rotation) -> None:
     """Not even when no node runs at all."""
     taken = _attest(a_cluster(rotation), BOOT)

@@ -9,8 +9,11 @@ from alembic.config import Config
 
 
 def upgrade(database: Path) -> None:
-    """Bring the SQLite file to the newest schema, in one transaction."""
+    """Bring the SQLite file to the newest schema, in one transaction. Repeating it is harmless."""
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
-    config.attributes["url"] = f"sqlite:///{database}"
+    # A per cent sign would be taken for the start of a substitution.
+    place = str(Path(__file__).parent).replace("%", "%%")
+    config.set_main_option("script_location", place)
+    config.set_main_option("path_separator", "newline")
+    config.attributes["database"] = database
     command.upgrade(config, "head")

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from alembic import context
-from sqlalchemy import create_engine, event
+from sqlalchemy import URL, create_engine, event
+from sqlalchemy.pool import NullPool
 
 from rotator.adapters.state.tables import metadata
 
-engine = create_engine(context.config.attributes["url"], hide_parameters=True)
+engine = create_engine(
+    URL.create("sqlite", database=str(context.config.attributes["database"])),
+    hide_parameters=True,
+    poolclass=NullPool,
+)
 
 
 @event.listens_for(engine, "connect")
-def _no_implicit_commit(connection, _record):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _no_implicit_commit(connection: Any, _record: object) -> None:  # noqa: ANN401 - a DBAPI connection
     # sqlite3 would commit before DDL; only so is a migration all or nothing.
     connection.isolation_level = None
 
 
 @event.listens_for(engine, "begin")
-def _begin(connection):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _begin(connection: Any) -> None:  # noqa: ANN401 - an SQLAlchemy connection
+    # IMMEDIATE: of two programs that start at once, the second finds the work done.
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-with engine.connect() as connection:
+with engine.begin() as connection:
     context.configure(
         connection=connection,
         target_metadata=metadata,
@@ -30,5 +38,4 @@ with engine.connect() as connection:
     )
     with context.begin_transaction():
         context.run_migrations()
-    connection.commit()
 engine.dispose()

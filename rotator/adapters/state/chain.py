@@ -1,0 +1,146 @@
+"""Facts as hash chains: one per cluster, and one for the whole service.
+
+Each link is the SHA-256 of the link before it and the fact's canonical JSON, in which its
+cluster and its place stand; so an edit, a gap and an exchange are found from within. A tail that
+was cut off is found by a head that was kept elsewhere: in the cluster's row, and in the document
+in the secrets manager.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Row, insert, select
+
+from rotator.adapters.state.mapping import from_json, to_json
+from rotator.adapters.state.tables import clusters, facts
+from rotator.domain.cluster import GENESIS
+from rotator.domain.document import FactsHead
+from rotator.domain.facts import Fact
+from rotator.domain.ids import ClusterName
+from rotator.ports.state_store import ChainedFact
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+SERVICE: Final = ""  #: the chain of facts that are about no cluster
+_PAGE: Final = 500
+
+
+def link(previous: str, body: str) -> str:
+    """The hash of a fact: SHA-256 over the hash before it and its canonical JSON."""
+    return hashlib.sha256(f"{previous}\n{body}".encode()).hexdigest()
+
+
+def canonical(fact: Fact, *, chain: str, seq: int) -> str:
+    """The fact as the text that is hashed."""
+    return json.dumps(
+        {"chain": chain, "seq": seq, **to_json(fact)},
+        sort_keys=True,
+        separators=(",", ":"),
+        allow_nan=False,
+    )
+
+
+async def head(connection: AsyncConnection, chain: str) -> FactsHead:
+    """The newest link; the cluster's row knows it even where somebody has deleted facts."""
+    row = (
+        await connection.execute(
+            select(clusters.c.facts_seq, clusters.c.facts_hash).where(clusters.c.name == chain)
+        )
+    ).first()
+    if row is None:
+        newest = select(facts.c.seq, facts.c.hash).where(facts.c.chain == chain)
+        row = (await connection.execute(newest.order_by(facts.c.seq.desc()).limit(1))).first()
+    return GENESIS if row is None else FactsHead(seq=row[0], hash=row[1])
+
+
+async def append(
+    connection: AsyncConnection, chain: str, *, after: FactsHead, new: Sequence[Fact]
+) -> FactsHead:
+    """Add those facts that are not there yet; returns the new head."""
+    newest, added = after, []
+    there = await _once_keys(connection, chain, new)
+    for fact in new:
+        if fact.once_key in there:
+            continue
+        there.update({fact.once_key} - {None})
+        body = canonical(fact, chain=chain, seq=newest.seq + 1)
+        newest = FactsHead(seq=newest.seq + 1, hash=link(newest.hash, body))
+        columns = {"kind": fact.kind.value, "rotation": fact.rotation, "once_key": fact.once_key}
+        added.append(
+            {"chain": chain, "seq": newest.seq, "body": body, "hash": newest.hash} | columns
+        )
+    if added:
+        await connection.execute(insert(facts), added)
+    return newest
+
+
+async def _once_keys(
+    connection: AsyncConnection, chain: str, new: Sequence[Fact]
+) -> set[str | None]:
+    """Which of the facts' keys are in the chain."""
+    keys = [fact.once_key for fact in new if fact.once_key is not None]
+    if not keys:
+        return set()
+    query = select(facts.c.once_key).where(facts.c.chain == chain, facts.c.once_key.in_(keys))
+    return set(await connection.scalars(query))
+
+
+def chained(row: Row[Any]) -> ChainedFact:
+    """A row as a fact."""
+    return ChainedFact(
+        cluster=ClusterName(row.chain) if row.chain else None,
+        seq=row.seq,
+        position=row.position,
+        fact=from_json(Fact, json.loads(row.body)),
+        hash=row.hash,
+    )
+
+
+async def first_broken(
+    connection: AsyncConnection, chain: str, *, kept: FactsHead | None = None
+) -> int | None:
+    """The seq of the first fact that is not as it was written, or is missing; None if none.
+
+    *kept* is a head from elsewhere, which the chain must contain.
+    """
+    newest = GENESIS
+    while rows := await _page(connection, chain, newest.seq):
+        for row in rows:
+            if not _follows(row, newest) or (
+                kept is not None and kept.seq == row.seq and kept.hash != row.hash
+            ):
+                return newest.seq + 1
+            newest = FactsHead(seq=row.seq, hash=row.hash)
+    told = await head(connection, chain)
+    if told != newest:
+        return min(told.seq, newest.seq) + 1 if told.seq != newest.seq else newest.seq
+    if kept is not None and kept.seq > newest.seq:
+        return newest.seq + 1
+    return None
+
+
+async def _page(connection: AsyncConnection, chain: str, after: int) -> list[Row[Any]]:
+    query = select(facts).where(facts.c.chain == chain, facts.c.seq > after)
+    return list(await connection.execute(query.order_by(facts.c.seq).limit(_PAGE)))
+
+
+def _follows(row: Row[Any], previous: FactsHead) -> bool:
+    if row.seq != previous.seq + 1 or row.hash != link(previous.hash, row.body):
+        return False
+    try:
+        body = json.loads(row.body)
+        fact = from_json(Fact, body)
+        # The columns that are searched are not hashed themselves: they must say what the text says.
+        return (
+            (body["chain"], body["seq"]) == (row.chain, row.seq)
+            and (fact.kind.value, fact.rotation, fact.once_key)
+            == (row.kind, row.rotation, row.once_key)
+        )  # fmt: skip
+    except (ValueError, KeyError, TypeError):
+        return False

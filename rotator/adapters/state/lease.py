@@ -1,0 +1,78 @@
+"""The right to reconcile, where SQLite is the state store."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+from sqlalchemy import insert, select, update
+
+from rotator.adapters.state.tables import lease
+from rotator.domain.ids import Fence
+from rotator.errors import AnotherProcess, StateUnavailable
+
+if TYPE_CHECKING:
+    from sqlalchemy import ScalarSelect
+
+    from rotator.adapters.state.database import Database
+
+
+def newest_fence() -> ScalarSelect[int]:
+    """The fencing token of whoever took the lease last, as a part of another statement."""
+    return select(lease.c.fence).scalar_subquery()
+
+
+class FileLease:
+    """An exclusive lock on a file beside the database: ours until the process ends.
+
+    The kernel gives it back at once after a crash, so a restart need not wait for anything.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._path = database.path.with_name(database.path.name + ".lock")
+        self._descriptor: int | None = None
+
+    async def acquire(self) -> Fence:
+        """Take it and raise the fencing token; `AnotherProcess` if it is taken."""
+        try:
+            # O_CLOEXEC: a program that we start must not hold the lock when we are gone.
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StateUnavailable(f"{self._path.name}: {error.strerror}") from None
+        try:
+            self._lock(descriptor)
+            fence = await self._raise_fence()
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        return fence
+
+    def _lock(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            raise AnotherProcess(
+                f"process {holder or 'unknown'} has the database {self._database.path} open;"
+                " SQLite serves one replica"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+
+    async def _raise_fence(self) -> Fence:
+        async with self._database.transaction() as connection:
+            before = (await connection.execute(select(lease.c.fence))).scalar()
+            if before is None:
+                await connection.execute(insert(lease).values(id=1, fence=1))
+                return Fence(1)
+            await connection.execute(update(lease).values(fence=before + 1))
+            return Fence(before + 1)
+
+    async def release(self) -> None:
+        """Give it back."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

@@ -1,0 +1,137 @@
+"""A cluster as rows of four tables. Everything here runs inside a transaction of the caller's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import case, delete, insert, select, update
+
+from rotator.adapters.state import tables as t
+from rotator.adapters.state.mapping import from_json, instant_to_text, to_json
+from rotator.domain.cluster import Cluster, Member
+from rotator.domain.document import FactsHead
+from rotator.domain.rotation import Rotation
+from rotator.domain.version import Version
+from rotator.errors import InvariantViolated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from rotator.domain.cluster import Change
+    from rotator.domain.ids import ClusterName, NodeName
+
+#: Kept in tables of their own, or written by whoever knows their next value.
+_APART: Final = ("versions", "members", "rotation", "facts_head", "revision")
+_FOUND: Final = ("id", "cluster", "kind", "phase", "started_at", "finished_at", "emergency_id")
+
+
+def cluster_columns(cluster: Cluster) -> dict[str, Any]:
+    """The cluster's own columns, without revision and head of facts."""
+    return {name: value for name, value in to_json(cluster).items() if name not in _APART}
+
+
+async def read_cluster(connection: AsyncConnection, name: ClusterName) -> Cluster:
+    """The aggregate; the cluster must be there."""
+    row = (await connection.execute(select(t.clusters).where(t.clusters.c.name == name))).one()
+    versions = await connection.execute(
+        select(t.versions).where(t.versions.c.cluster == name).order_by(t.versions.c.number)
+    )
+    members = await connection.execute(
+        select(t.members).where(t.members.c.cluster == name).order_by(t.members.c.name)
+    )
+    unfinished = await connection.execute(
+        select(t.rotations.c.body).where(
+            t.rotations.c.cluster == name, t.rotations.c.finished_at.is_(None)
+        )
+    )
+    rotation = unfinished.scalar()
+    return replace(
+        from_json(Cluster, row._mapping),  # noqa: SLF001 - SQLAlchemy's public name for it
+        versions={v.number: v for v in (from_json(Version, r) for r in versions.mappings())},
+        members={m.name: m for m in (from_json(Member, r) for r in members.mappings())},
+        rotation=None if rotation is None else from_json(Rotation, rotation),
+        facts_head=FactsHead(seq=row.facts_seq, hash=row.facts_hash),
+    )
+
+
+async def write_parts(connection: AsyncConnection, before: Cluster, change: Change) -> None:
+    """Those versions, members and rotations that *change* makes different from *before*."""
+    await _write_versions(connection, before, change.cluster)
+    await _write_members(connection, before, change.cluster)
+    # What ends comes first: one unfinished rotation per cluster holds for each statement.
+    rotations = sorted(_changed_rotations(before, change), key=lambda one: not one.is_finished)
+    for rotation in rotations:
+        await _write_rotation(connection, rotation)
+
+
+async def _write_versions(connection: AsyncConnection, before: Cluster, after: Cluster) -> None:
+    table = t.versions
+    if not before.versions.keys() <= after.versions.keys():
+        raise InvariantViolated("a version that was numbered once is kept for good")
+    for number, version in after.versions.items():
+        if number not in before.versions:
+            values = to_json(version)
+            await connection.execute(insert(table).values(cluster=before.name, **values))
+        elif before.versions[number] != version:
+            where = (table.c.cluster == before.name, table.c.number == number)
+            await connection.execute(update(table).where(*where).values(to_json(version)))
+
+
+async def _write_members(connection: AsyncConnection, before: Cluster, after: Cluster) -> None:
+    table = t.members
+    for node in before.members.keys() - after.members.keys():
+        await connection.execute(delete(table).where(*_member(before.name, node)))
+    for node, member in after.members.items():
+        values = to_json(member)
+        if node not in before.members:
+            await connection.execute(insert(table).values(cluster=before.name, **values))
+        elif before.members[node] != member:
+            values["last_seen"] = later(table.c.last_seen, member.last_seen)
+            where = _member(before.name, node)
+            await connection.execute(update(table).where(*where).values(values))
+
+
+def _member(cluster: ClusterName, node: NodeName) -> tuple[ColumnElement[bool], ...]:
+    return t.members.c.cluster == cluster, t.members.c.name == node
+
+
+def later(column: ColumnElement[str], at: datetime) -> ColumnElement[str]:
+    """The later of what is stored and *at*: a heartbeat may have come in between."""
+    text = instant_to_text(at)
+    return case((column > text, column), else_=text)
+
+
+def _changed_rotations(before: Cluster, change: Change) -> Iterable[Rotation]:
+    changed = {rotation.id: rotation for rotation in change.rotations}
+    was, now = before.rotation, change.cluster.rotation
+    if now is not None and now != was:
+        changed.setdefault(now.id, now)
+    if was is not None and (now is None or now.id != was.id) and was.id not in changed:
+        raise InvariantViolated(f"rotation {was.id} would be left without an end")
+    return changed.values()
+
+
+async def _write_rotation(connection: AsyncConnection, rotation: Rotation) -> None:
+    table, body = t.rotations, to_json(rotation)
+    values = {name: body[name] for name in _FOUND} | {"body": body}
+    written = await connection.execute(
+        update(table).where(table.c.id == rotation.id).values(values)
+    )
+    if written.rowcount == 0:
+        await connection.execute(insert(table).values(values))
+
+
+async def touch_member(
+    connection: AsyncConnection, cluster: ClusterName, node: NodeName, *, at: datetime
+) -> bool:
+    """Move last_seen forward; whether that was forward."""
+    where = (*_member(cluster, node), t.members.c.last_seen < instant_to_text(at))
+    written = await connection.execute(
+        update(t.members).where(*where).values(last_seen=instant_to_text(at))
+    )
+    return written.rowcount > 0

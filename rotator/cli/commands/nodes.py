@@ -1,0 +1,115 @@
+"""The members of a cluster: see them, stop waiting for them, let them go."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rotator.cli import tables
+from rotator.cli.arguments import (
+    NODES,
+    ClusterArgument,
+    NodeArgument,
+    ReasonOption,
+    YesOption,
+    required_reason,
+)
+from rotator.cli.failure import ExitCode
+from rotator.cli.session import Session, command
+from rotator.protocol import v1
+
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Even if it is live: it will be locked out.")
+]
+
+
+def nodes(
+    session: Session,
+    *,
+    cluster: ClusterArgument,
+    node: Annotated[
+        str | None, typer.Argument(metavar="NODE", help="One node, with its pairs.")
+    ] = None,
+) -> ExitCode:
+    """The members of a cluster: liveness, what they hold and use, since when."""
+    if node is None:
+        every = session.api.get(v1.Members, "clusters", cluster, "nodes")
+        session.out.show(every.document, tables.members(every.value, session.api.now))
+    else:
+        one = session.api.get(v1.Member, "clusters", cluster, "nodes", node)
+        session.out.show(one.document, tables.member(one.value, session.api.now))
+    return ExitCode.OK
+
+
+def excuse(
+    session: Session,
+    *,
+    cluster: ClusterArgument,
+    node: NodeArgument,
+    reason: ReasonOption = "",
+    force: ForceOption = False,
+    yes: YesOption = False,
+) -> ExitCode:
+    """Wait no longer for a member that is lost. One that is live needs --force."""
+    required_reason(reason)
+    if force:
+        session.confirm(f"{node} is locked out of {cluster} if it is live.", yes=yes)
+    asked = v1.Reason(reason=reason, force=force)
+    answer = session.api.post(v1.Member, "clusters", cluster, "nodes", node, "excuse", body=asked)
+    session.out.show(answer.document, tables.member(answer.value, session.api.now))
+    return ExitCode.OK
+
+
+def leave(
+    session: Session,
+    *,
+    cluster: ClusterArgument,
+    node: NodeArgument,
+    reason: ReasonOption = "",
+    yes: YesOption = False,
+) -> ExitCode:
+    """Say that a node has left in good order; it is waited for no more."""
+    session.confirm(f"{node} counts as gone from {cluster}.", yes=yes)
+    asked = v1.Reason(reason=reason)
+    answer = session.api.post(v1.Member, "clusters", cluster, "nodes", node, "leave", body=asked)
+    session.out.show(answer.document, tables.member(answer.value, session.api.now))
+    return ExitCode.OK
+
+
+def remove(
+    session: Session,
+    *,
+    cluster: ClusterArgument,
+    node: NodeArgument,
+    reason: ReasonOption = "",
+    force: ForceOption = False,
+    yes: YesOption = False,
+) -> ExitCode:
+    """Forget a node for good, its tokens first."""
+    required_reason(reason)
+    session.confirm(f"{node} is removed from {cluster}, and its tokens are revoked.", yes=yes)
+    asked = v1.Reason(reason=reason, force=force)
+    answer = session.api.delete(v1.Removed, "clusters", cluster, "nodes", node, body=asked)
+    view: tables.View = [f"{node} is removed from {cluster}"]
+    if answer.value is not None:
+        view = tables.removed(answer.value)
+    session.out.show(answer.document, view)
+    return ExitCode.OK
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    command(app, "nodes", "rotator nodes orders", "rotator nodes orders rabbit@a", panel=NODES)(
+        nodes
+    )
+    command(
+        app,
+        "excuse",
+        'rotator excuse orders rabbit@c --reason "disk broken, comes back next week"',
+        panel=NODES,
+    )(excuse)
+    command(app, "leave", "rotator leave orders rabbit@c --yes", panel=NODES)(leave)
+    command(app, "remove", 'rotator remove orders rabbit@c --reason "sold" --yes', panel=NODES)(
+        remove
+    )

@@ -1,0 +1,108 @@
+"""What runs on the server itself, or needs its parts; they are loaded only when asked for."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rotator.cli import output
+from rotator.cli.arguments import SERVER, YesOption
+from rotator.cli.failure import ExitCode, Failure
+from rotator.cli.session import Session, command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ConfigOption = Annotated[Path, typer.Option("--config", metavar="FILE", help="rotator.yaml.")]
+NameArgument = Annotated[str, typer.Argument(metavar="MASTER", help="A master's name.")]
+
+
+class Store(StrEnum):
+    """What the demonstration keeps its cookies in."""
+
+    VAULT = "vault"
+    LOCAL = "local"
+
+
+@contextmanager
+def needs_server_extra() -> Iterator[None]:
+    """The base installation does not bring the server's parts: say what to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("rotator"):
+            raise
+        raise Failure(
+            "the server's parts are not installed here",
+            hint="pip install 'erlang-cookie-rotator[server]'",
+        ) from None
+
+
+def serve(session: Session, config: ConfigOption) -> ExitCode:  # noqa: ARG001 - as all commands
+    """Run the service until it is told to end."""
+    from rotator.cli.commands import local  # noqa: PLC0415 - server parts
+
+    with needs_server_extra():
+        local.serve(config)
+    return ExitCode.OK
+
+
+def demo(
+    session: Session,
+    store: Annotated[
+        Store, typer.Option("--store", help="A real OpenBao, or the local store.")
+    ] = Store.VAULT,
+) -> ExitCode:
+    """Start everything, rotate by hand and in an emergency, show the proof, clean up."""
+    with needs_server_extra():
+        from rotator.cli.commands import demo as demonstration  # noqa: PLC0415 - server parts
+
+        try:
+            report = demonstration.demonstrate(store.value)
+        except demonstration.DemoFailed as error:
+            raise Failure(str(error)) from None
+    session.out.show(report, list(demonstration.as_text(report).splitlines()))
+    return ExitCode.OK if demonstration.is_good(report) else ExitCode.FAILED
+
+
+def master_import(
+    session: Session, config: ConfigOption, name: NameArgument = "default"
+) -> ExitCode:
+    """Open the next epoch of a master with a secret of your own, read from standard input."""
+    return _renew(session, config, name, is_imported=True)
+
+
+def master_rotate(
+    session: Session, config: ConfigOption, name: NameArgument = "default", yes: YesOption = False
+) -> ExitCode:
+    """Open the next epoch of a master with a random secret; later versions come from it."""
+    session.confirm(f"Later versions come from a new epoch of master {name}.", yes=yes)
+    return _renew(session, config, name, is_imported=False)
+
+
+def _renew(session: Session, config: Path, name: str, *, is_imported: bool) -> ExitCode:
+    from rotator.cli.commands import local  # noqa: PLC0415 - server parts
+
+    with needs_server_extra():
+        epoch = local.renew_master(config, name, is_imported=is_imported)
+    output.say(f"master {name} has a new epoch; versions made from now on come from it")
+    session.out.show({"master": name, "epoch": epoch}, [f"epoch {epoch} of master {name} is open"])
+    return ExitCode.OK
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    command(app, "serve", "rotator serve --config rotator.yaml", panel=SERVER)(serve)
+    command(app, "demo", "rotator demo", "rotator demo --store local -o json", panel=SERVER)(demo)
+    group = typer.Typer(
+        name="master", help="The master secrets that cookies come from.", no_args_is_help=True
+    )
+    command(group, "import", "rotator master import default --config rotator.yaml < master.hex")(
+        master_import
+    )
+    command(group, "rotate", "rotator master rotate default --config rotator.yaml")(master_rotate)
+    app.add_typer(group, name="master", rich_help_panel=SERVER)

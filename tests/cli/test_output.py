@@ -1,0 +1,144 @@
+"""What is printed where: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import pytest
+import yaml
+
+from rotator.protocol import v1
+from tests.cli.conftest import Program
+from tests.cli.stub import (
+    ROTATION,
+    Says,
+    Stub,
+    blocker,
+    cluster,
+    fact,
+    member,
+    plan,
+    problem,
+    rotation,
+    token,
+)
+
+
+def test_status_lists_every_cluster(rotator: Program, stub: Stub) -> None:
+    """A row for each cluster tells state, version, phase and what is waited for."""
+    billing = cluster("billing", state="rotating", rotation=rotation("grace"), blockers=[blocker()])
+    stub.on("GET", "clusters", v1.Clusters(clusters=[billing, cluster()]))
+    ran = rotator("status")
+    heading, first, second = ran.out.splitlines()
+    assert heading.split()[:3] == ["CLUSTER", "STATE", "CURRENT"]
+    assert first.startswith("billing")
+    assert "grace" in first
+    assert "rabbit@b: laggard" in first
+    assert second.startswith("orders")
+    assert ran.err == ""
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_the_format_may_stand_before_and_after_the_command(
+    rotator: Program, stub: Stub, place: str
+) -> None:
+    """`-o json` gives one JSON document, alone on standard output, wherever it stands."""
+    stub.on("GET", "clusters/orders", cluster())
+    arguments = ["-o", "json", "status", "orders"]
+    ran = rotator(*(arguments if place == "before" else arguments[2:] + arguments[:2]))
+    assert json.loads(ran.out) == asdict(cluster())
+    assert ran.err == ""
+
+
+def test_yaml_says_the_same(rotator: Program, stub: Stub) -> None:
+    """`-o yaml` gives the same document as YAML."""
+    stub.on("GET", "clusters/orders", cluster())
+    assert yaml.safe_load(rotator("status", "orders", "-o", "yaml").out) == asdict(cluster())
+
+
+def test_programs_get_fields_that_this_release_does_not_know(rotator: Program, stub: Stub) -> None:
+    """An answer of a newer service is passed on whole, and its tables still work."""
+    stub.on("GET", "clusters/orders", Says({**asdict(cluster()), "mood": "good"}))
+    assert json.loads(rotator("status", "orders", "-o", "json").out)["mood"] == "good"
+    assert "cluster orders: stable" in rotator("status", "orders").out
+
+
+def test_tables_in_a_pipe_are_not_cut(rotator: Program, stub: Stub) -> None:
+    """Without a terminal a long name stands in one line, whole."""
+    name = "rabbit@" + "x" * 100
+    stub.on("GET", "clusters/orders/nodes", v1.Members(nodes=[member(name)]))
+    assert any(line.startswith(name) for line in rotator("nodes", "orders").out.splitlines())
+
+
+def test_text_of_others_moves_no_cursor(rotator: Program, stub: Stub) -> None:
+    """Control characters and markup in a reason are shown as text."""
+    bad = rotation("completed", reason="\x1b[2J[red]gone[/red]")
+    stub.on("GET", "clusters/orders/rotations", v1.Rotations(rotations=[bad], next=None))
+    out = rotator("rotations", "orders").out
+    assert "\x1b" not in out
+    assert "[red]gone[/red]" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path", "answer", "shown"),
+    [
+        (["nodes", "orders", "rabbit@a"], "clusters/orders/nodes/rabbit@a", member(), "rabbit@b"),
+        (
+            ["rotations", "orders", ROTATION],
+            f"clusters/orders/rotations/{ROTATION}",
+            rotation("completed"),
+            "rolling out",
+        ),
+        (["facts"], "facts", v1.Facts(facts=[fact("VersionStaged")], next=None), "VersionStaged"),
+        (["token", "list"], "tokens", v1.Tokens(tokens=[token()]), "abcdefghijkl"),
+    ],
+    ids=["nodes", "rotations", "facts", "token list"],
+)
+def test_each_list_reads_and_parses(
+    rotator: Program, stub: Stub, arguments: list[str], path: str, answer: object, shown: str
+) -> None:
+    """Each command that shows something has a table and a document."""
+    stub.on("GET", path, answer)
+    ran = rotator(*arguments)
+    assert (ran.code, ran.err) == (0, "")
+    assert shown in ran.out
+    assert json.loads(rotator(*arguments, "-o", "json").out) == asdict(answer)  # type: ignore[call-overload]
+
+
+def test_warnings_do_not_disturb_the_document(rotator: Program, stub: Stub) -> None:
+    """What the service warns of stands on standard error."""
+    answer = rotation(warnings=["nothing is proven"])
+    stub.on("POST", "clusters/orders/rotations", Says(answer, 202))
+    ran = rotator("rotate", "orders", "-o", "json")
+    assert json.loads(ran.out)["id"] == ROTATION
+    assert "warning: nothing is proven" in ran.err
+
+
+def test_a_dry_run_shows_the_plan(rotator: Program, stub: Stub) -> None:
+    """A dry run tells what would happen, and ends with 5 if it would be refused."""
+    stub.on("POST", "clusters/orders/rotations", plan(), plan(conflict="one is under way"))
+    ran = rotator("rotate", "orders", "--dry-run")
+    assert ran.code == 0
+    assert "nothing was written" in ran.out
+    assert rotator("rotate", "orders", "--dry-run").code == 5
+    assert [asked.json["dry_run"] for asked in stub.asked] == [True, True]
+
+
+def test_errors_are_a_sentence_and_what_to_do(rotator: Program, stub: Stub) -> None:
+    """A problem is printed on standard error, with the next step, and nothing on standard output."""
+    underway = problem(409, "rotation_underway", "A rotation is under way.", rotation=ROTATION)
+    stub.on("POST", "clusters/orders/rotations", underway)
+    ran = rotator("rotate", "orders", "-o", "json")
+    assert ran.out == ""
+    first, second = ran.err.splitlines()
+    assert first == f"error: a rotation is under way (rotation {ROTATION})"
+    assert "rotator status --watch" in second
+
+
+def test_an_answer_of_something_else_is_named(rotator: Program, stub: Stub) -> None:
+    """A web page instead of the API is no traceback but a sentence."""
+    stub.on("GET", "clusters", Says("<html>welcome</html>"))
+    ran = rotator("status")
+    assert ran.code == 1
+    assert "not understood" in ran.err

@@ -1,0 +1,230 @@
+"""The real application over real services and a real state store, for tests of the HTTP contract.
+
+Secrets lie in memory, and the key is stretched by one hash: what is tested here is the way between
+a socket and the services.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import uvicorn
+
+from rotator.adapters.derivation import PROFILES
+from rotator.adapters.state.store import open_state
+from rotator.adapters.state.wakeups import LocalWakeups
+from rotator.api.app import create_app
+from rotator.api.limits import DeadlineProtocol
+from rotator.domain.ids import ClusterName, MasterName
+from rotator.domain.policy import RotationPolicy
+from rotator.services.attestations import Attestations
+from rotator.services.commands import Commands
+from rotator.services.crowds import Crowds
+from rotator.services.documents import Documents
+from rotator.services.executor import Executor
+from rotator.services.keyring import KeyRing
+from rotator.services.queries import Queries
+from rotator.services.reconciler import Reconciler
+from rotator.services.tokens import TokenService
+from rotator.testing.memory import MemoryCookieStore, MemoryMasterStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+    from fastapi import FastAPI
+
+    from rotator.adapters.state.store import State
+    from rotator.ports.master_store import Epoch
+
+NODE = "rabbit@a"
+ROLES = ("node", "orchestrator", "operator", "auditor", "admin")
+POLICY = RotationPolicy(expect=None, grace_window=timedelta(0))
+PATIENT = RotationPolicy(
+    expect=None, grace_window=timedelta(hours=1), install_timeout=timedelta(hours=1)
+)
+
+
+class QuickStretcher:
+    """A `KeyStretcher` of one hash."""
+
+    async def stretch(self, epoch: Epoch) -> bytes:
+        """32 bytes."""
+        return hashlib.sha256(epoch.salt).digest()
+
+
+@dataclass
+class World:
+    """A service without a socket, and ways to call it."""
+
+    app: FastAPI
+    state: State
+    tokens: TokenService
+    wakeups: LocalWakeups
+    reconciler: Reconciler
+    crowds: Crowds
+    cookies: MemoryCookieStore
+    closing: asyncio.Event
+    client: httpx.AsyncClient
+    made: dict[str, str] = field(default_factory=dict)
+
+    async def token(self, role: str, *, nodes: str = "", clusters: tuple[str, ...] = ("*",)) -> str:
+        """A token with this role, made once."""
+        pattern = nodes or (NODE if role == "node" else "")
+        key = f"{role}/{pattern}/{clusters}"
+        if key not in self.made:
+            _, self.made[key] = await self.tokens.create(
+                role=role, clusters=clusters, nodes=pattern, by="test"
+            )
+        return self.made[key]
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        role: str = "operator",
+        token: str | None = None,
+        key: str | None = None,
+        **options: Any,
+    ) -> httpx.Response:
+        """One request."""
+        headers = dict(options.pop("headers", {}))
+        headers["Authorization"] = f"Bearer {token or await self.token(role)}"
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        return await self.client.request(method, path, headers=headers, **options)
+
+    async def initialise(self, cluster: str = "orders") -> None:
+        """`init`, until version 1 is current."""
+        answer = await self.call("POST", f"/v1/clusters/{cluster}/init", role="admin", json={})
+        assert answer.status_code == 202, answer.text
+        await self.until(cluster, lambda found: found["state"] == "stable")
+
+    async def until(self, cluster: str, condition: Any, *, seconds: float = 10) -> dict[str, Any]:
+        """The cluster once the condition holds of it."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            found: dict[str, Any] = (await self.call("GET", f"/v1/clusters/{cluster}")).json()
+            if condition(found):
+                return found
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"not within {seconds} s: {found}")
+
+    async def rotate(self, cluster: str = "orders", **body: Any) -> dict[str, Any]:
+        """Begin a rotation."""
+        answer = await self.call("POST", f"/v1/clusters/{cluster}/rotations", json=body)
+        assert answer.status_code == 202, answer.text
+        return dict(answer.json())
+
+    async def desired(self, cluster: str = "orders", **query: Any) -> httpx.Response:
+        """What the node gets."""
+        path = f"/v1/clusters/{cluster}/cookie"
+        return await self.call("GET", path, role="node", params={"node": NODE, **query})
+
+
+def attestation(**changes: Any) -> dict[str, Any]:
+    """A report of a node whose VM cannot be reached."""
+    said = {"generation": 0, "at": "2026-11-23T06:45:00Z", "read_from": "none"}
+    return said | changes
+
+
+@asynccontextmanager
+async def a_world(
+    directory: Path, policies: Mapping[str, RotationPolicy] | None = None
+) -> AsyncIterator[World]:
+    """Open everything; close it at the end."""
+    wanted = policies or {"orders": POLICY, "billing": POLICY}
+    named = {ClusterName(name): policy for name, policy in wanted.items()}
+    closing = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        state = await stack.enter_async_context(open_state(directory / "state.sqlite"))
+        fence = await state.lease.acquire()
+        stack.push_async_callback(state.lease.release)
+        now = datetime.now(UTC)
+        await state.clusters.declare(list(named), now=now)
+        wakeups, cookies = LocalWakeups(), MemoryCookieStore()
+        crowds = Crowds(state.clusters, named, serving_since=now)
+        documents = Documents(cookies)
+        kdf = next(iter(PROFILES.values()))
+        keyring = KeyRing(
+            MemoryMasterStore(), state.epochs, QuickStretcher(), {MasterName("default"): kdf}
+        )
+        executor = Executor(state.clusters, documents, keyring)
+        shared: dict[str, Any] = {"states": state.clusters, "crowds": crowds, "wakeups": wakeups}
+        reconciler = Reconciler(
+            documents=documents,
+            keyring=keyring,
+            executor=executor,
+            fence=fence,
+            on_lost_lease=closing.set,
+            **shared,
+        )
+        stack.push_async_callback(reconciler.stop)
+        tokens = TokenService(tokens=state.tokens, states=state.clusters, wakeups=wakeups)
+        app = create_app(
+            commands=Commands(
+                emergencies=state.emergencies,
+                documents=documents,
+                keyring=keyring,
+                executor=executor,
+                poke=reconciler.poke,
+                fence=fence,
+                **shared,
+            ),
+            attestations=Attestations(poke=reconciler.poke, **shared),
+            queries=Queries(documents=documents, **shared),
+            tokens=tokens,
+            emergencies=state.emergencies,
+            wakeups=wakeups,
+            closing=closing,
+        )
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service")
+        )
+        yield World(
+            app=app,
+            state=state,
+            tokens=tokens,
+            wakeups=wakeups,
+            reconciler=reconciler,
+            crowds=crowds,
+            cookies=cookies,
+            closing=closing,
+            client=client,
+        )
+        closing.set()
+
+
+@asynccontextmanager
+async def served(
+    app: Any, protocol: type[DeadlineProtocol] = DeadlineProtocol
+) -> AsyncIterator[int]:
+    """The application on a free port of loopback, which is given."""
+    config = uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=0,
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    task = asyncio.ensure_future(server._serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task
