@@ -140,7 +140,7 @@ def _answer(
     detail: str,
     rotation: str | None = None,
     is_passing: bool = True,
-    **headers: str,
+    allow: str | None = None,
 ) -> Response:
     problem = v1.Problem(
         type=f"/problems/{code}",
@@ -152,6 +152,7 @@ def _answer(
         rotation=rotation,
     )
     content = {name: value for name, value in asdict(problem).items() if value is not None}
+    headers = {} if allow is None else {"allow": allow}
     if row.retry_after is not None and is_passing:
         headers["retry-after"] = str(row.retry_after)
     if row.status is HTTPStatus.UNAUTHORIZED:
@@ -215,15 +216,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
         status = HTTPStatus(error.status_code)
-        headers = (
-            {"allow": error.headers["Allow"]}
-            if error.headers and status is HTTPStatus.METHOD_NOT_ALLOWED
-            else {}
-        )
+        allow = (error.headers or {}).get("Allow")
         code = {404: "not_found", 405: "method_not_allowed"}.get(status, "invalid")
-        return _answer(
-            request, _Row(status, status.phrase), code=code, detail=status.phrase, **headers
-        )
+        row = _Row(status, status.phrase)
+        return _answer(request, row, code=code, detail=status.phrase, allow=allow)
 
 
 def of_bug(request: Request, error: BaseException) -> Response:

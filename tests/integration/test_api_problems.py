@@ -102,6 +102,7 @@ async def test_a_wrong_method_is_405_and_names_the_right_ones(world):
     """The answer to a wrong method says which ones there are."""
     answer = await world.client.request("PATCH", "/v1/clusters")
     assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+    assert "GET" in answer.headers["allow"]
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import ChainMap
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -221,14 +223,17 @@ class Demo:
             raise DemoFailed(f"{method} {path}: {problem.get('code')}: {problem.get('detail')}")
         return dict(answer.json())
 
-    def readable_by_node(self) -> dict[int, str]:
-        """Every cookie that a node's own rights show, by version: by API, and on vault directly."""
+    def readable_by_node(self) -> list[dict[int, str]]:
+        """Every cookie that a node's rights show, by version: over the API, and on vault directly."""
         desired = self.call("node", "GET", f"clusters/{CLUSTER}/cookie?node={NODE}")
         slots = [desired["current"], desired["previous"], desired["pending"]]
         refused = [item for item in desired["refuse"] if isinstance(item, dict)]
-        found = {slot["number"]: slot["cookie"] for slot in (*slots, *refused) if slot}
-        for document in self._documents(self.node_vault_token):
-            found |= _cookies(document)
+        found = [{slot["number"]: slot["cookie"] for slot in (*slots, *refused) if slot}]
+        if self.node_vault_token is not None:
+            documents = self._documents(self.node_vault_token)
+            found.append(dict(ChainMap(*map(_cookies, documents))))
+        for cookies in found:
+            self.seen |= cookies
         return found
 
     def _documents(self, token: str | None) -> Iterator[dict[str, Any]]:
@@ -263,29 +268,28 @@ class Demo:
         rotation = self.call("operator", "POST", path, kind=kind, reason="demonstration")
         former = rotation["from_version"]
         _say(f"\n{kind} rotation: version {former} -> {rotation['to_version']}")
-        phase, in_grace = "", None
-        while rotation["finished_at"] is None or phase != rotation["phase"]:
-            if phase != rotation["phase"]:
-                phase = rotation["phase"]
-                _say(f"  {time.monotonic() - begun:6.2f} s  {phase}")
-                if phase == "grace":
-                    in_grace = former in self.readable_by_node()
-                    self.seen |= self.readable_by_node()
-                    _say(f"            version {former} still readable by a node: {_yes(in_grace)}")
-                continue
+        in_grace, shown = None, 0
+        while True:
+            rotation = self.call("operator", "GET", f"{path}/{rotation['id']}")
+            if rotation["phase"] == "grace" and in_grace is None:
+                in_grace = all(former in cookies for cookies in self.readable_by_node())
+            shown = _say_phases(rotation, shown, in_grace)
+            if rotation["finished_at"] is not None:
+                break
             if time.monotonic() - begun > _ROTATION_SECONDS:
+                stuck = rotation["phase"]
                 raise DemoFailed(
-                    f"the rotation is still in {phase} after {_ROTATION_SECONDS:.0f} s"
+                    f"the rotation is still in {stuck} after {_ROTATION_SECONDS:.0f} s"
                 )
             time.sleep(0.02)  # noqa: TID251 - a program that watches another
-            rotation = self.call("operator", "GET", f"{path}/{rotation['id']}")
         self.rotations.append(
             {name: rotation[name] for name in ("kind", "phase", "from_version", "to_version")}
             | {"seconds": round(time.monotonic() - begun, 3)}
         )
-        readable = self.readable_by_node()
-        self.seen |= readable
-        after = former in readable or self.seen[former] in readable.values()
+        after = any(
+            former in cookies or self.seen[former] in cookies.values()
+            for cookies in self.readable_by_node()
+        )
         _say(f"            version {former} readable by a node now: {_yes(after)}")
         return {"in_grace": in_grace, "after": after}
 
@@ -297,7 +301,7 @@ class Demo:
             if time.monotonic() > deadline:
                 raise DemoFailed("the cluster is not initialised")
             time.sleep(0.05)  # noqa: TID251 - a program that watches another
-        self.seen |= self.readable_by_node()
+        self.readable_by_node()
         _say(f"cluster {CLUSTER} has version 1")
         manual = self.rotate("manual")
         emergency = self.rotate("emergency")
@@ -314,6 +318,32 @@ class Demo:
             "revoked_readable_after": emergency["after"],
             "still_stored": still_stored,
         }
+
+
+#: The fact that each phase begins with; short phases are seen by it alone.
+_PHASES: Final = {
+    "RotationStarted": "staged",
+    "EmergencyStarted": "locking",
+    "VersionStaged": "installing",
+    "PromotionStarted": "promoting",
+    "VersionPromoted": "rolling out",
+    "VersionsRevoked": "rolling out: nothing but the new version is left",
+    "GraceStarted": "grace",
+    "RetirementStarted": "retiring",
+    "RotationCompleted": "completed",
+}
+
+
+def _say_phases(rotation: dict[str, Any], shown: int, in_grace: bool | None) -> int:
+    """Print the phases that have begun since; returns how many are shown now."""
+    began = datetime.fromisoformat(rotation["started_at"])
+    for fact in rotation["facts"][shown:]:
+        seconds = (datetime.fromisoformat(fact["at"]) - began).total_seconds()
+        _say(f"  {seconds:6.2f} s  {_PHASES.get(fact['kind'], fact['kind'])}")
+        if fact["kind"] == "GraceStarted":
+            former = rotation["from_version"]
+            _say(f"            version {former} still readable by a node: {_yes(in_grace)}")
+    return len(rotation["facts"])
 
 
 def _yes(value: bool | None) -> str:
