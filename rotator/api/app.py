@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.routing import Route as PlainRoute
 
 import rotator
-from rotator.api import auth, openapi, problems
+from rotator.api import auth, longpoll, openapi, problems
 from rotator.api.dependencies import GuardedRoute, Route, Services, guard
 from rotator.api.routes import clusters, emergencies, facts, nodes, rotations, tokens
 
@@ -63,6 +63,7 @@ def create_app(
         wakeups=wakeups,
         closing=closing,
     )
+    app.state.looks = longpoll.Looks(queries.states)
     return app
 
 

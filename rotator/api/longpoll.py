@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rotator.api.dependencies import Services
     from rotator.domain.cluster import Cluster
     from rotator.domain.ids import ClusterName
+    from rotator.ports.state_store import ClusterStates
 
 _WAIT: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(ms|s|m)?", re.ASCII)
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
@@ -88,11 +89,30 @@ def with_jitter(seconds: float) -> float:
     return seconds * (1 - _JITTER * secrets.randbelow(1000) / 1000)
 
 
-async def _cluster(services: Services, name: ClusterName) -> Cluster:
-    found = await services.queries.states.load(name)
-    if found is None:
-        raise NotFound
-    return found
+class Looks:
+    """Reads of clusters, shared by whoever is woken at the same moment.
+
+    A read that has begun is not joined: it may be older than what its caller was woken for.
+    """
+
+    def __init__(self, states: ClusterStates) -> None:
+        self._states = states
+        self._about_to: dict[ClusterName, asyncio.Task[Cluster | None]] = {}
+
+    async def look(self, name: ClusterName) -> Cluster:
+        """The cluster as it is after this call began; `NotFound`."""
+        task = self._about_to.get(name)
+        if task is None:
+            task = self._about_to[name] = asyncio.ensure_future(self._load(name))
+        found = await asyncio.shield(task)
+        if found is None:
+            raise NotFound
+        return found
+
+    async def _load(self, name: ClusterName) -> Cluster | None:
+        await asyncio.sleep(0)
+        del self._about_to[name]
+        return await self._states.load(name)
 
 
 async def wait_for_change(
@@ -105,31 +125,36 @@ async def wait_for_change(
 ) -> Cluster:
     """Until the generation is not the poll's, or its time is over, or the process ends.
 
-    Returns the cluster as it is then. Rights are looked at whenever something has changed: *still_allowed* raises.
+    Returns the cluster as it is then. Rights are looked at again before that, and at once when a
+    token has been revoked: *still_allowed* raises.
     """
-    cluster = await _cluster(services, name)
+    looks: Looks = request.app.state.looks
+    cluster = await looks.look(name)
     if poll.generation is None or not poll.wait or cluster.generation != poll.generation:
         return cluster
     ends_at = time.monotonic() + with_jitter(poll.wait)
+    revocations = services.tokens.revocations
     async with _gone(request, services.closing) as gone:
         while (left := ends_at - time.monotonic()) > 0 and not gone.done():
             # Waiting begins before looking: a change between the two would be missed.
             woken = asyncio.ensure_future(services.wakeups.wait(name, seconds=left))
             try:
                 await asyncio.sleep(0)
-                cluster = await _cluster(services, name)
+                cluster = await looks.look(name)
                 if cluster.generation != poll.generation:
                     await _coalesce(cluster)
                     break
+                if revocations != services.tokens.revocations:
+                    revocations = services.tokens.revocations
+                    await still_allowed()
                 waiting: set[asyncio.Future[Any]] = {woken, gone}
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 woken.cancel()
                 with suppress(asyncio.CancelledError):
                     await woken
-            await still_allowed()
     await still_allowed()
-    return await _cluster(services, name)
+    return await looks.look(name)
 
 
 async def _coalesce(cluster: Cluster) -> None:

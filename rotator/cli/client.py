@@ -31,6 +31,8 @@ _PAUSES: Final = (0.2, 0.4, 0.8, 1.6)  #: seconds before each further attempt
 _BOUND_SECONDS: Final = 60.0  #: no attempt begins later than this after the first
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
 _PASSING: Final = frozenset({502, 503, 504})
+#: What does not pass by itself.
+FIXED: Final = frozenset({"certificate", "tls"})
 _MAX_PROBLEM_TEXT: Final = 500
 
 
@@ -185,14 +187,16 @@ def _trust(connection: Connection) -> ssl.SSLContext | bool:
 
 def _why(error: httpx.ConnectError) -> str:
     text = str(error).lower()
-    if "certificate" in text or "ssl" in text:
+    if "certificate" in text:
         return "certificate"
+    if "ssl" in text:
+        return "tls"
     return "refused" if "refused" in text else "no connection"
 
 
 def _may_pass(answer: httpx.Response | Unreachable) -> bool:
     if isinstance(answer, Unreachable):
-        return answer.why != "certificate"
+        return answer.why not in FIXED
     if answer.status_code == HTTPStatus.CONFLICT:
         # Our own first attempt, whose answer was lost, is still being carried out.
         return b'"still_running"' in answer.content

@@ -76,6 +76,8 @@ def _token(token_file: Path | None) -> str:
     path = token_file or (Path(from_file) if from_file else None)
     text = _read(path) if path else (given or "")
     clean = text.strip()
+    if path and not clean:
+        raise Misuse(f"the token file {path} is empty")
     # Checked here, because a transport that refuses a header would quote it.
     if clean and not _VISIBLE.fullmatch(clean):
         where = f"in {path}" if path else "in ROTATOR_TOKEN"

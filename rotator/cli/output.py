@@ -125,7 +125,8 @@ def warn(texts: Iterable[str]) -> None:
 def report(failure: Failure) -> None:
     """An error as one or two sentences, on standard error."""
     what, hint = explain(failure)
-    say(f"error: {what}" if not isinstance(failure, Interrupted) else what)
+    first, *others = what.splitlines() or [""]
+    say(first if isinstance(failure, Interrupted) else f"error: {first}", *others)
     if hint:
         say(f"  {hint}")
 
@@ -171,6 +172,7 @@ _UNREACHABLE: Final = {
     "refused": "nothing listens at {}",
     "timeout": "no answer from {} in time",
     "certificate": "the certificate of {} is not trusted",
+    "tls": "{} does not speak TLS as it should",
     "broken off": "the connection to {} broke off before the answer was there",
 }
 
@@ -200,7 +202,7 @@ _NEXT: Final = {
 
 def _problem(problem: v1.Problem, asked: str) -> tuple[str, str]:
     what = (problem.detail or problem.title or problem.code.replace("_", " ")).rstrip(".")
-    what = what if what[:2].isupper() else what[:1].lower() + what[1:]
+    what = what if what[1:2].isupper() else what[:1].lower() + what[1:]
     if problem.code == "not_found":
         what = f"there is no {asked}, or not within this token's scope"
     hint = _NEXT.get(problem.code, "")

@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from rotator.cli import output, progress, tables
+from rotator.cli import client, output, progress, tables
 from rotator.cli.durations import seconds_between, spoken
 from rotator.cli.failure import ExitCode, Failure, Interrupted, Refused, TimedOut, Unreachable
 from rotator.protocol import v1
@@ -131,7 +131,7 @@ class Pace:
 def _is_passing(failure: Failure) -> bool:
     if isinstance(failure, Refused):
         return failure.problem.status >= 500  # noqa: PLR2004 - a server's error
-    return isinstance(failure, Unreachable) and failure.why != "certificate"
+    return isinstance(failure, Unreachable) and failure.why not in client.FIXED
 
 
 def until(

@@ -169,6 +169,8 @@ class Reconciler:
             blocker = Blocker(code=error.code, subject="secrets manager", detail=str(error))
             await self._stand_quietly(name, (blocker,))
             log.warning("secrets manager", extra={"cluster": name, "code": error.code})
+            if not error.is_transient:
+                return _RESYNC
         except (InvariantViolated, StateStoreError) as error:
             log.exception("pass failed", extra={"cluster": name, "code": error.code})
             await self._stand_quietly(name, (Blocker(code=error.code, detail=str(error)),))

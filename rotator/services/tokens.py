@@ -78,6 +78,7 @@ class TokenService:
         self._states = states
         self._wakeups = wakeups
         self._used: dict[str, datetime] = {}
+        self.revocations = 0  #: by this process; whoever waits with a token looks whether it grew
 
     async def create(
         self,
@@ -148,6 +149,7 @@ class TokenService:
             raise NotFound("there is no such token")
         now = await self._states.now()
         if await self._tokens.revoke(token_id, now=now):
+            self.revocations += 1
             fact = _fact(FactKind.TOKEN_REVOKED, row, at=now, by=by, reason=reason)
             await self._states.add_fact(fact)
             await self._wake(row)

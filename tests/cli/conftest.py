@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -69,20 +70,23 @@ class Program:
         self, *arguments: str, stdin: str = "", env: dict[str, str | None] | None = None
     ) -> Ran:
         """To its end, without a terminal."""
-        out, err = b"", b""
         with self.start(*arguments, env=env) as process:
-            out, err = process.communicate(stdin.encode(), timeout=SECONDS)
+            out, err = _finished(process, stdin.encode())
         return checked(Ran(process.returncode, out.decode(), err.decode()))
 
-    def on_terminal(self, *arguments: str, typed: str) -> Ran:
-        """To its end, with a terminal as standard input and standard error."""
+    def on_terminal(self, *arguments: str, prompt: str = "", typed: str = "") -> Ran:
+        """To its end, with a terminal as standard input and error; *typed* after the *prompt*."""
         ours, theirs = pty.openpty()
         try:
-            with self.start(*arguments, stdin=theirs, stderr=theirs) as process:
+            # A session of its own: the terminal of whoever runs the tests is not asked.
+            with self.start(
+                *arguments, stdin=theirs, stderr=theirs, start_new_session=True
+            ) as process:
+                err = _until(ours, prompt)
                 os.write(ours, typed.encode())
-                out, _ = process.communicate(timeout=SECONDS)
+                out, _ = _finished(process)
             os.close(theirs)
-            err = _drain(ours)
+            err += _drain(ours)
         finally:
             os.close(ours)
         return checked(Ran(process.returncode, out.decode(), err))
@@ -94,8 +98,24 @@ class Program:
             while not when() and time.monotonic() < deadline:
                 time.sleep(0.02)
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=SECONDS)
+            out, err = _finished(process)
         return checked(Ran(process.returncode, out.decode(), err.decode()))
+
+
+def _finished(process: Any, stdin: bytes | None = None) -> tuple[bytes, bytes]:
+    try:
+        return process.communicate(stdin, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+
+
+def _until(terminal: int, prompt: str) -> str:
+    found, deadline = "", time.monotonic() + SECONDS
+    while prompt not in found and time.monotonic() < deadline:
+        if select.select([terminal], [], [], 0.1)[0]:
+            found += os.read(terminal, 65536).decode()
+    return found
 
 
 def _drain(terminal: int) -> str:

@@ -62,7 +62,9 @@ def test_on_a_terminal_it_asks(
     rotator: Program, obliging: Stub, typed: str, code: int, sent: int
 ) -> None:
     """On a terminal only a yes goes on; the question is not on standard output."""
-    ran = rotator.on_terminal("emergency", "orders", "--reason", "leak", typed=typed)
+    ran = rotator.on_terminal(
+        "emergency", "orders", "--reason", "leak", prompt="[y/N]", typed=typed
+    )
     assert ran.code == code
     assert "Go on? [y/N]" in ran.err
     assert "Go on?" not in ran.out

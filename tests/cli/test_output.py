@@ -96,7 +96,7 @@ def test_text_of_others_moves_no_cursor(rotator: Program, stub: Stub) -> None:
     ids=["nodes", "rotations", "facts", "token list"],
 )
 def test_each_list_reads_and_parses(
-    rotator: Program, stub: Stub, arguments: list[str], path: str, answer: object, shown: str
+    *, rotator: Program, stub: Stub, arguments: list[str], path: str, answer: object, shown: str
 ) -> None:
     """Each command that shows something has a table and a document."""
     stub.on("GET", path, answer)

@@ -99,7 +99,7 @@ def test_a_restart_of_the_service_is_waited_out(rotator: Program, stub: Stub) ->
 
 def test_on_a_terminal_the_view_is_drawn_in_place(rotator: Program, underway: Stub) -> None:
     """With a terminal the phases are drawn again and again, and the result stays."""
-    ran = rotator.on_terminal("rotate", "orders", "--wait", typed="")
+    ran = rotator.on_terminal("rotate", "orders", "--wait")
     assert ran.code == 0
     assert "\x1b[" in ran.err
     assert "completed" in ran.err

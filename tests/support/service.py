@@ -18,7 +18,7 @@ import httpx
 import yaml
 
 READY_SECONDS = 30.0
-END_SECONDS = 30.0
+END_SECONDS = 60.0
 
 
 def free_port() -> int:
@@ -57,6 +57,7 @@ class Service:
         self.process: subprocess.Popen[bytes] | None = None
         self.tokens: dict[str, str] = {}
         self.starts = 0
+        self.armed: frozenset[str] = frozenset()
         self.write_config()
 
     @property
@@ -81,12 +82,16 @@ class Service:
         }
         self.config.write_text(yaml.safe_dump(settings), encoding="utf-8")
 
-    def start(self, failpoints: str = "", *, wait: bool = True) -> None:
-        """Start it; with *wait*, until it is ready (or has ended)."""
+    def start(self, *failpoints: str, wait: bool = True) -> None:
+        """Start it, failing once at each of these points; with *wait*, until it is ready or ended.
+
+        When it is started again after its death, only those are left that it has not met yet.
+        """
+        self.armed |= set(failpoints)
         self.starts += 1
         environment = {**os.environ, **self.environment}
-        if failpoints:
-            environment["ROTATOR_FAILPOINTS"] = failpoints
+        if self.armed - self.hits():
+            environment["ROTATOR_FAILPOINTS"] = ",".join(sorted(self.armed - self.hits()))
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "rotator", "serve", "--config", str(self.config)],
@@ -97,6 +102,13 @@ class Service:
             )
         if wait:
             wait_for("the service is ready", lambda: self.has_ended() or self.is_ready())
+
+    def hits(self) -> set[str]:
+        """The failpoints that it has met, as LINE:WHEN:HOW."""
+        if not self.log.exists():
+            return set()
+        rows = self.output().splitlines()
+        return {row.split()[1] for row in rows if row.startswith("failpoint ")}
 
     def is_ready(self) -> bool:
         """Whether readyz says so."""
@@ -191,7 +203,7 @@ class Service:
     ) -> dict[str, Any] | None:
         """A command that is repeated under one idempotency key until it has an answer.
 
-        If the process ends meanwhile it is started again without failpoints.
+        If the process ends meanwhile it is started again.
         """
         key = secrets.token_hex(16)
         token = self.token(role)

@@ -1,0 +1,133 @@
+"""Clusters: whom each consists of, and how it rotates."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
+
+from rotator.domain.ids import MasterName, NodeName
+from rotator.domain.policy import Expectation, OnDrift, RotationPolicy
+from rotator.settings.values import Count, Duration, Flag, PositiveDuration, Section, suggestion
+
+#: What the API takes for a node's name; another one could never attest.
+NODE: Final = re.compile(r"[A-Za-z0-9_.+~$-]{1,127}@[A-Za-z0-9_.:-]{1,127}")
+
+
+class OnLost(Section):
+    """What to do about a member that fell silent."""
+
+    action: Literal["wait", "excuse"] = "wait"
+    #: wait: previous is not retired before it is back, has left, or an operator excuses it.
+    after: PositiveDuration | None = None
+    #: excuse: after so long. Who comes back later comes back with a cookie that is gone.
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> OnLost:
+        if (self.action == "excuse") != (self.after is not None):
+            raise ValueError("write {action: wait}, or {action: excuse, after: 24h}")
+        return self
+
+
+def _expectation(value: object) -> object:
+    if value == "none":
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 1:
+            raise ValueError("a count is at least 1; write `none` if nobody has to attest")
+        return value
+    if isinstance(value, list) and value:
+        return _node_names(value)
+    raise ValueError("write `none`, a count, or a list of node names")
+
+
+def _node_names(names: list[object]) -> frozenset[object]:
+    seen: set[object] = set()
+    for position, name in enumerate(names, start=1):
+        if not isinstance(name, str) or not NODE.fullmatch(name):
+            raise ValueError(f"name {position} is not as Erlang writes a node's: name@host")
+        if name in seen:
+            raise ValueError(f"name {position} is there twice")
+        seen.add(name)
+    return frozenset(seen)
+
+
+def _outlives_heartbeats(value: timedelta, validation: ValidationInfo) -> timedelta:
+    heartbeat = validation.data.get("heartbeat")
+    if heartbeat is not None and value <= 2 * heartbeat:
+        raise ValueError("this is more than two heartbeats, or members get lost by chance")
+    return value
+
+
+class Members(Section):
+    """Whom the cluster consists of."""
+
+    expect: Annotated[frozenset[NodeName] | int | None, BeforeValidator(_expectation)]
+    #: Names, a count, or none: its nodes read the secrets manager, and nobody has to attest.
+    heartbeat: PositiveDuration = timedelta(seconds=15)
+    #: How often a member reports.
+    node_ttl: Annotated[PositiveDuration, AfterValidator(_outlives_heartbeats)] = timedelta(
+        seconds=90
+    )
+    #: Silence after which a member is lost; more than two heartbeats.
+    ephemeral: Flag = False
+    #: True: a lost member counts as left. For nodes that come and go without a word.
+    on_lost: OnLost = OnLost()
+
+
+def _is_declared(value: MasterName, validation: ValidationInfo) -> MasterName:
+    masters = (validation.context or {}).get("masters")
+    if masters is not None and value not in masters:
+        meant = suggestion(value, masters, otherwise="; declare it under masters")
+        raise ValueError(f"there is no such master{meant}")
+    return value
+
+
+def _can_be_seen(value: timedelta, validation: ValidationInfo) -> timedelta:
+    members = validation.data.get("members")
+    if members is not None and timedelta() < value < members.heartbeat:
+        raise ValueError("this is 0 or at least a heartbeat: in less, no member can report")
+    return value
+
+
+class Cluster(Section):
+    """One cluster and how it rotates; a change applies from the next gate."""
+
+    members: Members
+    master: Annotated[MasterName, AfterValidator(_is_declared)] = MasterName("default")
+    #: Which master its cookies come from.
+    adoption: Literal["hot"] = "hot"
+    #: How running nodes get a new cookie; restart is not in this version.
+    install_timeout: PositiveDuration = timedelta(minutes=2)
+    #: How long to wait for members to hold the new version before it is promoted.
+    grace_window: Annotated[Duration, AfterValidator(_can_be_seen)] = timedelta(minutes=15)
+    #: How long previous stays readable after the rollout; 0: until it is proven unused.
+    lock_timeout: PositiveDuration = timedelta(seconds=30)
+    #: How long an emergency waits for members to shut everybody out.
+    emergency_cooldown: Duration = timedelta(minutes=10)
+    #: How soon after one emergency another needs force; 0: never.
+    max_rotations_per_hour: Annotated[Count, Field(ge=1, le=1000)] = 4
+    #: Scheduled and manual ones together; emergencies have their cool-down.
+    on_drift: OnDrift = OnDrift.HEAL
+    #: What to do when somebody set a cookie by hand: heal or hold.
+
+    def policy(self) -> RotationPolicy:
+        """As the domain takes it."""
+        members = self.members
+        expect: Expectation = members.expect
+        return RotationPolicy(
+            expect=expect,
+            master=self.master,
+            install_timeout=self.install_timeout,
+            grace_window=self.grace_window,
+            lock_timeout=self.lock_timeout,
+            emergency_cooldown=self.emergency_cooldown,
+            max_rotations_per_hour=self.max_rotations_per_hour,
+            on_drift=self.on_drift,
+            heartbeat=members.heartbeat,
+            node_ttl=members.node_ttl,
+            ephemeral=members.ephemeral,
+            excuse_lost_after=members.on_lost.after,
+        )

@@ -1,0 +1,100 @@
+"""Where cookies and masters are kept, and how the service identifies itself there."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from rotator.settings.values import Location, PositiveDuration, Section, Text, matching
+
+_STEP: Final = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}"
+_Steps = AfterValidator(
+    matching(
+        f"{_STEP}(?:/{_STEP}){{0,7}}",
+        "a path such as `secret` or `team/secret`, no slash around it",
+    )
+)
+
+
+def _address(value: str) -> str:
+    rule = "an address is http:// or https://, a host and a port: https://vault.example:8200"
+    try:
+        url = urlsplit(value)
+        has_port = url.port != 0
+    except ValueError:  # a port that is none, a bracket too many
+        raise ValueError(rule) from None
+    if "@" in url.netloc:
+        raise ValueError("a user or password does not stand in the address; see auth")
+    is_plain = not url.query and not url.fragment and value.isprintable() and " " not in value
+    if url.scheme not in {"http", "https"} or not url.hostname or not has_port or not is_plain:
+        raise ValueError(rule)
+    return value
+
+
+class TokenAuth(Section):
+    """A token that somebody else renews or replaces in its file."""
+
+    method: Literal["token"]
+    token_file: Location
+    #: Read at start and again when the token has expired.
+
+
+class AppRoleAuth(Section):
+    """AppRole: a role and a secret id."""
+
+    method: Literal["approle"]
+    role_id: Text
+    #: Not secret by itself.
+    secret_id_file: Location
+    #: Read at each login.
+    mount: Annotated[str, _Steps] = "approle"
+    #: Where the auth method is mounted.
+
+
+class JwtAuth(Section):
+    """A JSON web token of the platform, such as a Kubernetes service account's."""
+
+    method: Literal["jwt"]
+    role: Text
+    #: The role in the secrets manager that the token is exchanged for.
+    jwt_file: Location
+    #: Read at each login.
+    mount: Annotated[str, _Steps] = "jwt"
+    #: Where the auth method is mounted.
+
+
+class VaultStore(Section):
+    """HashiCorp Vault or OpenBao, KV version 2."""
+
+    kind: Literal["vault"]
+    address: Annotated[str, AfterValidator(_address)]
+    #: Such as https://vault.example:8200.
+    auth: Annotated[TokenAuth | AppRoleAuth | JwtAuth, Field(discriminator="method")]
+    #: Secrets are named by file: nothing in rotator.yaml is one.
+    mount: Annotated[str, _Steps] = "secret"
+    #: The KV version 2 mount.
+    prefix: Annotated[str, _Steps] = "erlang-cookies"
+    #: Everything lies below <mount>/<prefix>, so one policy covers it.
+    ca_cert: Location | None = None
+    #: PEM file of the authority that signed Vault's certificate; default: the usual ones.
+    timeout: PositiveDuration = timedelta(seconds=5)
+    #: Bound of one call, logins included. Shorter takes a slow answer for a lost one.
+
+
+class LocalStore(Section):
+    """Encrypted files in a directory: for one machine, trials and tests."""
+
+    kind: Literal["local"]
+    directory: Location
+    #: Holds the documents and, beside them, the key file.
+
+
+STORES: Final[dict[str, type[Section]]] = {"vault": VaultStore, "local": LocalStore}
+METHODS: Final[dict[str, type[Section]]] = {
+    "token": TokenAuth,
+    "approle": AppRoleAuth,
+    "jwt": JwtAuth,
+}
