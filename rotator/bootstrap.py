@@ -39,8 +39,6 @@ from rotator.services.tokens import TokenService
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from starlette.types import ASGIApp
-
     from rotator.adapters.state.store import State
     from rotator.domain.ids import EpochNumber, MasterName
     from rotator.domain.kdf import KdfParameters
@@ -48,6 +46,8 @@ if TYPE_CHECKING:
     from rotator.settings import Settings
 
 log = logging.getLogger(__name__)
+
+App = Any  #: an ASGI application
 
 _BEAT: Final = timedelta(seconds=1)
 _FLUSH: Final = timedelta(seconds=15)
@@ -74,8 +74,8 @@ def _refuse_failpoints(settings: Settings) -> None:
 class Service:
     """A service that leads and may be served."""
 
-    app: ASGIApp
-    health: ASGIApp
+    app: App
+    health: App
     reconciler: Reconciler
     crowds: Crowds
     tokens: TokenService
@@ -158,7 +158,7 @@ def _answers(state: State) -> Any:  # noqa: ANN401 - an async check
     return check
 
 
-def _server(app: ASGIApp, port: int, settings: Settings, *, is_api: bool) -> uvicorn.Server:
+def _server(app: App, port: int, settings: Settings, *, is_api: bool) -> uvicorn.Server:
     listen = settings.listen
     config = uvicorn.Config(
         app,

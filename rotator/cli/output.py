@@ -200,11 +200,18 @@ _NEXT: Final = {
 }
 
 
+def _named(path: str) -> str:
+    """``clusters/orders/nodes/rabbit@a`` as ``node rabbit@a of cluster orders``."""
+    parts = path.split("/")
+    pairs = zip(parts[::2], parts[1::2], strict=False)
+    return " of ".join(reversed([f"{kind.removesuffix('s')} {name}" for kind, name in pairs]))
+
+
 def _problem(problem: v1.Problem, asked: str) -> tuple[str, str]:
     what = (problem.detail or problem.title or problem.code.replace("_", " ")).rstrip(".")
     what = what if what[1:2].isupper() else what[:1].lower() + what[1:]
     if problem.code == "not_found":
-        what = f"there is no {asked}, or not within this token's scope"
+        what = f"there is no {_named(asked)}, or not within this token's scope"
     hint = _NEXT.get(problem.code, "")
     if problem.code == "rotation_underway" and problem.rotation and problem.rotation not in what:
         what = f"{what} (rotation {problem.rotation})"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rotator.cli.durations import seconds_between, spoken
-from rotator.cli.tables import blocker, words
+from rotator.cli.durations import instant, seconds_between, spoken
+from rotator.cli.tables import CLOCK, blocker, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,7 +66,8 @@ def course(rotation: v1.Rotation) -> list[Moment]:
     ]
     phases = [moment.text for moment in found if moment.is_phase]
     present = words(rotation.phase)
-    if not phases or phases[-1] != present:
+    # The facts may be newer than the phase: what they tell is not taken back.
+    if present not in phases:
         found.append(
             Moment(seconds_between(rotation.started_at, rotation.entered_at), present, True)
         )
@@ -95,11 +96,23 @@ def line(moment: Moment) -> str:
 
 def waiting(rotation: v1.Rotation, blockers: Iterable[v1.Blocker]) -> list[str]:
     """What it waits for, and since when, one line each."""
+    is_grace = rotation.phase == "grace"
     return [
-        f"{elapsed(seconds_between(rotation.started_at, one.since))}  waits for {blocker(one)}"
-        f", since {one.since}"
+        f"{elapsed(seconds_between(rotation.started_at, one.since))}  {_waits(rotation, one)}"
         for one in blockers
+        if is_grace or one.subject != CLOCK
     ]
+
+
+def _waits(rotation: v1.Rotation, one: v1.Blocker) -> str:
+    said = f"waits for {blocker(one)}, since {_time(one.since)}"
+    if one.subject == CLOCK and rotation.ends_at is not None:
+        return f"{said} until {_time(rotation.ends_at)}"
+    return said
+
+
+def _time(text: str) -> str:
+    return instant(text).strftime("%H:%M:%SZ")
 
 
 def elapsed(seconds: float) -> str:

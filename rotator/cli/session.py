@@ -113,7 +113,11 @@ class Session:
                 hint="add --yes if that is meant",
             )
         print(f"{output.clean(question)} Go on? [y/N] ", end="", file=sys.stderr, flush=True)
-        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        try:
+            answer = sys.stdin.readline()
+        except KeyboardInterrupt:
+            raise Interrupted("nothing was done") from None
+        if answer.strip().lower() not in {"y", "yes"}:
             raise Failure("nothing was done")
 
 

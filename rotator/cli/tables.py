@@ -7,7 +7,7 @@ and what nobody needs to read (uids, hashes, positions) is left to ``-o json``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rotator.cli.durations import age, instant, seconds_between, spoken
 
@@ -54,21 +54,23 @@ def blockers(found: Iterable[v1.Blocker], now: datetime) -> list[str]:
     return [f"  {blocker(one)}, since {age(one.since, now)}" for one in found]
 
 
-def _yes(value: object) -> str:
+def yes(value: object) -> str:
     return "yes" if value else "no"
 
 
-def _maybe(value: object) -> str:
+def maybe(value: object) -> str:
     return "-" if value is None or value == "" else str(value)
 
 
-def _when(text: str | None) -> str:
+def when(text: str | None) -> str:
     return "-" if text is None else instant(text).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def _members(found: v1.Adoption) -> str:
     if not found.members and found.expects == "none":
         return "none"
+    if not found.members:
+        return "none yet"
     lost = f", {found.lost} lost" if found.lost else ""
     return f"{found.on_current}/{found.members} on current{lost}"
 
@@ -89,7 +91,7 @@ def clusters(found: v1.Clusters, now: datetime) -> View:
         (
             one.name,
             one.state,
-            _maybe(one.current),
+            maybe(one.current),
             age(one.current_since, now),
             words(one.rotation.phase) if one.rotation else "-",
             _members(one.adoption),
@@ -107,13 +109,13 @@ def cluster(found: v1.Cluster, now: datetime) -> View:
         view.append(f"it has no cookie yet; `rotator init {found.name}` makes version 1")
     if found.versions:
         rows = [
-            (str(v.number), v.stage, age(v.created_at, now), v.origin, _maybe(v.fingerprint))
+            (str(v.number), v.stage, age(v.created_at, now), v.origin, maybe(v.fingerprint))
             for v in found.versions
         ]
         view.append(Table(("version", "stage", "age", "origin", "fingerprint"), rows))
     view.append(f"members: {_members(found.adoption)} (expects {found.adoption.expects})")
     if found.next_due:
-        view.append(f"next rotation due: {_when(found.next_due)}")
+        view.append(f"next rotation due: {when(found.next_due)}")
     if found.rotation:
         view += rotation(found.rotation, now)
     if found.blockers:
@@ -143,7 +145,7 @@ def _standing(found: v1.Rotation, now: datetime) -> str:
         if holds
     ]
     if found.ends_at:
-        marks.append(f"until {_when(found.ends_at)}")
+        marks.append(f"until {when(found.ends_at)}")
     extra = f" ({', '.join(marks)})" if marks else ""
     return f"{words(found.phase)}{extra} since {age(found.entered_at, now)}"
 
@@ -170,7 +172,7 @@ def rotations(found: v1.Rotations, now: datetime) -> View:
             one.kind,
             words(one.phase),
             f"{one.from_version} -> {one.to_version}",
-            _when(one.started_at),
+            when(one.started_at),
             spoken(seconds_between(one.started_at, one.finished_at or now)),
             one.by,
             one.reason or "-",
@@ -198,129 +200,3 @@ def plan(found: v1.Plan, now: datetime) -> View:
     if found.conflict:
         view.append(f"it would be refused: {found.conflict}")
     return view
-
-
-def members(found: v1.Members, now: datetime) -> View:
-    """The nodes of a cluster, a row each."""
-    if not found.nodes:
-        return ["no member has attested yet"]
-    rows = [
-        (
-            one.name,
-            one.liveness,
-            "unknown cookie" if one.unknown_cookie else _maybe(one.uses),
-            ", ".join(map(str, one.holds)) or "-",
-            str(len(one.links)),
-            age(one.last_seen, now),
-            _maybe(one.otp_release),
-            _maybe(one.agent),
-        )
-        for one in found.nodes
-    ]
-    return [Table(("node", "liveness", "uses", "holds", "links", "seen", "otp", "agent"), rows)]
-
-
-def member(found: v1.Member, now: datetime) -> View:
-    """One node."""
-    uses = "a cookie that is not known here" if found.unknown_cookie else _maybe(found.uses)
-    view: View = [
-        f"{found.name}: {found.liveness}, seen {age(found.last_seen, now)} ago",
-        f"uses version: {uses}; holds: {', '.join(map(str, found.holds)) or '-'}",
-        f"joined {_when(found.joined_at)}; read from {_maybe(found.read_from)}",
-        f"otp {_maybe(found.otp_release)}, agent {_maybe(found.agent)}",
-    ]
-    if found.foreign_links:
-        view.append(f"foreign links: {', '.join(found.foreign_links)}")
-    view += [f"preflight: {one}" for one in found.preflight]
-    peers = sorted(found.pins.keys() | found.links.keys())
-    rows = [
-        (peer, _maybe(found.pins.get(peer)), _yes(peer in found.links), _hidden(found, peer))
-        for peer in peers
-    ]
-    return [*view, Table(("peer", "pinned to", "linked", "hidden"), rows)] if rows else view
-
-
-def _hidden(found: v1.Member, peer: str) -> str:
-    return _yes(found.links[peer].hidden) if peer in found.links else "-"
-
-
-def removed(found: v1.Removed) -> View:
-    """What went with a node."""
-    view: View = [f"{found.node} is removed from {found.cluster}"]
-    if found.revoked_tokens:
-        view.append(f"revoked tokens: {', '.join(found.revoked_tokens)}")
-    if found.covering_tokens:
-        view.append(f"still covered by the tokens: {', '.join(found.covering_tokens)}")
-    return view
-
-
-def _details(found: dict[str, Any]) -> str:
-    return " ".join(f"{name}={_short(value)}" for name, value in found.items())
-
-
-def _short(value: Any) -> str:  # noqa: ANN401 - JSON
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    return f"({len(value)})" if isinstance(value, dict) else str(value)
-
-
-def facts(found: v1.Facts, *, is_newest: bool) -> View:
-    """Facts, a row each, the newest last; with *is_newest* they come newest first."""
-    if not found.facts:
-        return ["no facts"]
-    rows = [
-        (
-            str(one.position),
-            _when(one.at),
-            _maybe(one.cluster),
-            one.kind,
-            _maybe(one.version),
-            one.by,
-            " ".join(filter(None, (one.reason, _details(one.details)))) or "-",
-        )
-        for one in sorted(found.facts, key=lambda fact: fact.position)
-    ]
-    view: View = [Table(("#", "at", "cluster", "fact", "version", "by", "why"), rows)]
-    if found.next is not None and not is_newest:
-        view.append(f"more: --after {found.next}")
-    return view
-
-
-def _token_state(found: v1.Token, now: datetime) -> str:
-    if found.revoked_at:
-        return "revoked"
-    return "expired" if instant(found.expires_at) <= now else "valid"
-
-
-def tokens(found: v1.Tokens, now: datetime) -> View:
-    """Tokens without their secrets, a row each."""
-    if not found.tokens:
-        return ["no token"]
-    rows = [
-        (
-            one.id,
-            one.role,
-            ", ".join(one.clusters),
-            _maybe(one.nodes),
-            _token_state(one, now),
-            _when(one.expires_at),
-            "never" if one.last_used_at is None else f"{age(one.last_used_at, now)} ago",
-            _maybe(one.note),
-        )
-        for one in found.tokens
-    ]
-    return [Table(("id", "role", "clusters", "nodes", "state", "expires", "used", "note"), rows)]
-
-
-def emergency(found: v1.EmergencyReport) -> View:
-    """An emergency over several clusters."""
-    rows = [
-        (
-            one.cluster,
-            _maybe(one.rotation),
-            words(one.phase or "-"),
-            "-" if one.error is None else one.detail or words(one.error),
-        )
-        for one in found.clusters
-    ]
-    return [f"emergency {found.id}", Table(("cluster", "rotation", "phase", "error"), rows)]

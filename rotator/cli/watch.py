@@ -193,8 +193,12 @@ def follow(
     return last[0]
 
 
-def ended(rotation: v1.Rotation, *, wanted: str = "completed") -> ExitCode:
-    """Say how a rotation has ended; failed if not as *wanted*."""
+def tell_end(rotation: v1.Rotation) -> None:
+    """Say on standard error how a rotation has ended."""
     took = spoken(seconds_between(rotation.started_at, rotation.finished_at or rotation.entered_at))
     output.say(f"{tables.rotation_line(rotation)}: {tables.words(rotation.phase)} after {took}")
+
+
+def outcome(rotation: v1.Rotation, *, wanted: str = "completed") -> ExitCode:
+    """Failed, if it has not ended as *wanted*."""
     return ExitCode.OK if rotation.phase == wanted else ExitCode.FAILED

@@ -272,8 +272,8 @@ class ClusterStatesContract:
         await state.lease.release()
         newer = await state.lease.acquire()
         assert newer > fence
+        change = Change(cluster=saved.next_generation(), facts=(a_fact(),))
         with pytest.raises(FenceLost):
-            change = Change(cluster=saved.next_generation(), facts=(a_fact(),))
             await state.clusters.save(saved, change, fence=fence)
         assert await loaded(state) == saved
         await state.lease.release()
@@ -616,8 +616,8 @@ class ReceiptsContract:
         orders = await declared(state, ORDERS, PAYMENTS)
         payments = await loaded(state, PAYMENTS)
         await state.clusters.save(orders, Change(cluster=orders), receipt=a_receipt())
+        change = Change(cluster=payments.next_generation(), facts=(a_fact(),))
         with pytest.raises(StateUnavailable):
-            change = Change(cluster=payments.next_generation(), facts=(a_fact(),))
             await state.clusters.save(payments, change, receipt=a_receipt())
         assert await loaded(state, PAYMENTS) == payments
 

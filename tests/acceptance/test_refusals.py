@@ -137,16 +137,25 @@ def test_a_second_process_on_the_same_database_is_refused_by_name(service: Servi
     service.until_phase(CLUSTER, begun["id"], "completed")
 
 
+def dump(database: Path) -> list[str]:
+    """Everything in the database, as SQL."""
+    connection = sqlite3.connect(database)
+    try:
+        return list(connection.iterdump())
+    finally:
+        connection.close()
+
+
 def test_a_database_from_a_newer_version_is_refused_and_left_alone(service: Service) -> None:
     """A downgraded program does not touch what it does not understand."""
     service.stop()
     with sqlite3.connect(service.database) as database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
-    before = service.database.read_bytes()
+    before = dump(service.database)
     service.start()
     assert service.wait_ended() != 0
     assert "upgrade the program" in service.output()
-    assert service.database.read_bytes() == before
+    assert dump(service.database) == before
 
 
 def test_a_typo_in_the_configuration_is_shown_with_line_column_and_what_was_meant(

@@ -32,6 +32,13 @@ def test_problems_become_exit_codes(
     assert rotator("status", "orders").code == expected
 
 
+def test_what_is_missing_is_named(rotator: Program) -> None:
+    """A name that does not exist is said with what it should have been."""
+    ran = rotator("nodes", "orders", "rabbit@x")
+    assert ran.code == 3
+    assert "there is no node rabbit@x of cluster orders" in ran.err
+
+
 def test_nothing_there_is_said_with_the_way_to_change_it(rotator: Program) -> None:
     """A refused connection names the address and how to set another one."""
     with socket.socket() as probe:

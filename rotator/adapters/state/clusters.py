@@ -11,7 +11,7 @@ from sqlalchemy import insert, select, tuple_, update
 from rotator import failpoints
 from rotator.adapters.state import chain, receipts, rows
 from rotator.adapters.state import tables as t
-from rotator.adapters.state.database import now
+from rotator.adapters.state.database import now, undisturbed
 from rotator.adapters.state.lease import newest_fence
 from rotator.adapters.state.mapping import from_json, to_json
 from rotator.domain.cluster import Change, Cluster
@@ -91,6 +91,7 @@ class SqlClusterStates:
             return False
         return True
 
+    @undisturbed
     async def _add(self, cluster: Cluster, *, at: datetime) -> None:
         fact = Fact(kind=FactKind.CLUSTER_DECLARED, at=at, by=_BY)
         async with self._database.transaction() as connection:
@@ -101,12 +102,14 @@ class SqlClusterStates:
             columns = rows.cluster_columns(cluster) | _head_columns(head)
             await connection.execute(insert(t.clusters).values(revision=0, touched=0, **columns))
 
+    @undisturbed
     async def names(self) -> tuple[ClusterName, ...]:
         """See the port."""
         async with self._database.glance() as connection:
             found = await connection.execute(select(t.clusters.c.name).order_by(t.clusters.c.name))
             return tuple(ClusterName(name) for (name,) in found)
 
+    @undisturbed
     async def load(self, name: ClusterName) -> Cluster | None:
         """See the port; a cluster that has not changed since is not read again."""
         async with self._database.glance() as connection:
@@ -149,6 +152,7 @@ class SqlClusterStates:
             raise StateUnavailable(str(lost)) from None
         return saved
 
+    @undisturbed
     async def _save(
         self, before: Cluster, change: Change, *, fence: Fence | None, receipt: Receipt | None
     ) -> Cluster:
@@ -179,6 +183,7 @@ class SqlClusterStates:
         self._kept[name] = _Kept(_Stamp(revision, place.stamp.touched, head.seq), saved)
         return saved
 
+    @undisturbed
     async def touch(self, seen: Mapping[tuple[ClusterName, NodeName], datetime]) -> None:
         """See the port."""
         async with self._database.transaction() as connection:
@@ -194,6 +199,7 @@ class SqlClusterStates:
                         .values(touched=t.clusters.c.touched + 1)
                     )
 
+    @undisturbed
     async def stand(self, cluster: Cluster) -> None:
         """See the port."""
         table, name = t.clusters, cluster.name
@@ -212,6 +218,7 @@ class SqlClusterStates:
             standing = replace(exact, blockers=cluster.blockers)
             self._kept[name] = _Kept(stamp, standing)
 
+    @undisturbed
     async def rotation(self, rotation_id: RotationId) -> Rotation | None:
         """See the port."""
         query = select(t.rotations.c.body).where(t.rotations.c.id == rotation_id)
@@ -219,6 +226,7 @@ class SqlClusterStates:
             body = (await connection.execute(query)).scalar()
         return None if body is None else from_json(Rotation, body)
 
+    @undisturbed
     async def rotations(
         self,
         cluster: ClusterName | None,
@@ -240,6 +248,7 @@ class SqlClusterStates:
         async with self._database.glance() as connection:
             return tuple(from_json(Rotation, body) for (body,) in await connection.execute(query))
 
+    @undisturbed
     async def facts(
         self,
         cluster: ClusterName | None,
@@ -262,6 +271,7 @@ class SqlClusterStates:
         async with self._database.glance() as connection:
             return tuple(chain.chained(row) for row in await connection.execute(query))
 
+    @undisturbed
     async def add_fact(self, fact: Fact, *, cluster: ClusterName | None = None) -> None:
         """See the port."""
         name = cluster or chain.SERVICE
@@ -272,6 +282,7 @@ class SqlClusterStates:
                 update(t.clusters).where(t.clusters.c.name == name).values(_head_columns(head))
             )
 
+    @undisturbed
     async def broken_link(
         self, cluster: ClusterName | None, *, kept: FactsHead | None = None
     ) -> int | None:
@@ -282,6 +293,7 @@ class SqlClusterStates:
         async with self._database.reading() as connection:
             return await chain.first_broken(connection, cluster or chain.SERVICE, kept=kept)
 
+    @undisturbed
     async def receipt(self, principal: str, key: str, *, now: datetime) -> Receipt | None:
         """See the port."""
         async with self._database.glance() as connection:

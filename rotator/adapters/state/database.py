@@ -7,7 +7,8 @@ import os
 import sqlite3
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from sqlalchemy import URL, event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -17,11 +18,14 @@ from sqlalchemy.pool import StaticPool
 from rotator.errors import DatabaseTooNew, InvariantViolated, StateUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
     from pathlib import Path
 
     from sqlalchemy.engine import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 HEAD: Final = "0001"  #: the newest migration that this program knows
 KNOWN: Final = (HEAD,)
@@ -31,6 +35,32 @@ _BUSY_SECONDS: Final = 5.0
 def now() -> datetime:
     """The clock of an embedded database is that of its machine."""
     return datetime.now(UTC)  # noqa: TID251 - the state store owns the clock that windows end by
+
+
+def undisturbed(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Let *work* come to its end when its caller is cancelled.
+
+    A cancelled statement would take its connection with it, and leave a transaction open that
+    nobody else can write beside.
+    """
+
+    @wraps(work)
+    async def finish(*args: P.args, **kwargs: P.kwargs) -> T:
+        task = asyncio.get_running_loop().create_task(work(*args, **kwargs))
+        _running.add(task)
+        task.add_done_callback(_forget)
+        return await asyncio.shield(task)
+
+    return finish
+
+
+_running: Final[set[asyncio.Task[Any]]] = set()
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    _running.discard(task)
+    if not task.cancelled():
+        task.exception()  # where the caller is gone, nobody wants to know
 
 
 class Database:
@@ -84,6 +114,7 @@ class Database:
         except OSError as error:
             raise StateUnavailable(f"{self.path}: {error.strerror}") from None
 
+    @undisturbed
     async def _revision(self) -> str | None:
         tables = text("SELECT name FROM sqlite_master WHERE name = 'alembic_version'")
         async with self.reading() as connection:
@@ -95,7 +126,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """All or nothing, in turn with every other writer.
+        """All or nothing, in turn with every other writer; only inside what is `undisturbed`.
 
         Raises `StateUnavailable` (also where the outcome is unknown), and `InvariantViolated`
         where a constraint of the schema forbids what was to be written.

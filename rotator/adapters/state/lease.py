@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, select, update
 
+from rotator.adapters.state.database import undisturbed
 from rotator.adapters.state.tables import lease
 from rotator.domain.ids import Fence
 from rotator.errors import AnotherProcess, StateUnavailable
@@ -62,6 +63,7 @@ class FileLease:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
 
+    @undisturbed
     async def _raise_fence(self) -> Fence:
         async with self._database.transaction() as connection:
             before = (await connection.execute(select(lease.c.fence))).scalar()

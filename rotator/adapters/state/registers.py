@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, insert, or_, select, update
 
 from rotator.adapters.state import tables as t
+from rotator.adapters.state.database import undisturbed
 from rotator.adapters.state.mapping import from_json, instant_to_text, to_json
 from rotator.domain.ids import EpochNumber
 from rotator.ports.state_store import EmergencyRow, EpochRow, TokenRow
@@ -27,6 +28,7 @@ class SqlEpochs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @undisturbed
     async def allocate(self, master: MasterName, opened_for: str) -> EpochNumber:
         """See the port."""
         table = t.epochs
@@ -66,6 +68,7 @@ class SqlEpochs:
             select(t.epochs).where(table.master == master, table.number == number)
         )
 
+    @undisturbed
     async def _one(self, query: Select[tuple[object, ...]]) -> EpochRow | None:
         async with self._database.glance() as connection:
             row = (await connection.execute(query)).mappings().first()
@@ -73,6 +76,7 @@ class SqlEpochs:
             return None
         return from_json(EpochRow, row)
 
+    @undisturbed
     async def mark_open(self, master: MasterName, number: EpochNumber) -> None:
         """See the port."""
         table = t.epochs
@@ -90,6 +94,7 @@ class SqlTokens:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @undisturbed
     async def add(self, token: TokenRow) -> None:
         """See the port."""
         async with self._database.transaction() as connection:
@@ -106,11 +111,13 @@ class SqlTokens:
             select(t.tokens).order_by(t.tokens.c.created_at.desc(), t.tokens.c.id.desc())
         )
 
+    @undisturbed
     async def _rows(self, query: Select[tuple[object, ...]]) -> tuple[TokenRow, ...]:
         async with self._database.glance() as connection:
             rows = (await connection.execute(query)).mappings().all()
         return tuple(from_json(TokenRow, row) for row in rows)
 
+    @undisturbed
     async def revoke(self, token_id: str, *, now: datetime) -> bool:
         """See the port."""
         table = t.tokens
@@ -122,6 +129,7 @@ class SqlTokens:
             )
         return bool(written.rowcount)
 
+    @undisturbed
     async def used(self, last_used: Mapping[str, datetime]) -> None:
         """See the port."""
         async with self._database.transaction() as connection:
@@ -143,6 +151,7 @@ class SqlEmergencies:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @undisturbed
     async def add(self, emergency: EmergencyRow) -> None:
         """See the port."""
         async with self._database.transaction() as connection:
@@ -152,6 +161,7 @@ class SqlEmergencies:
             if there.first() is None:
                 await connection.execute(insert(t.emergencies).values(to_json(emergency)))
 
+    @undisturbed
     async def get(self, emergency_id: str) -> EmergencyRow | None:
         """See the port."""
         async with self._database.glance() as connection:

@@ -6,6 +6,7 @@ local variables: a cookie may be one.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
@@ -34,7 +35,8 @@ class _StandardError(logging.StreamHandler[Any]):
         super().__init__(sys.stderr)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - its name in logging
-        sys.stderr.write(f"a log line is lost: {record.name}, line {record.lineno}\n")
+        with contextlib.suppress(OSError, ValueError):  # standard error itself may be gone
+            sys.stderr.write(f"a log line is lost: {record.name}, line {record.lineno}\n")
 
 
 def configure(*, level: str, format: str) -> None:  # noqa: A002 - the setting's name
@@ -103,8 +105,8 @@ def _exceptions(*, is_json: bool) -> Processor:
 def _extras(_logger: object, _method: str, event: EventDict) -> EventDict:
     """The fields of ``extra``; none of them replaces one that has a meaning."""
     if not event.get("_from_structlog", True):
-        given = {key: value for key, value in vars(event["_record"]).items() if key not in _PLAIN}
-        return {**given, **event}
+        given = vars(event["_record"]).items()
+        event.update({k: v for k, v in given if k not in _PLAIN and k not in event})
     return event
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rotator.cli import tables
+from rotator.cli import listings, tables
 from rotator.cli.arguments import SEE, ClusterArgument
 from rotator.cli.failure import ExitCode
 from rotator.cli.session import Session, command
@@ -61,7 +61,7 @@ def facts(
     found = session.api.get(
         v1.Facts, "facts", cluster=cluster, after=after, limit=limit, newest_first=newest
     )
-    session.out.show(found.document, tables.facts(found.value, is_newest=after is None))
+    session.out.show(found.document, listings.facts(found.value, is_newest=after is None))
     return ExitCode.OK
 
 

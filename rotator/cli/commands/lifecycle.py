@@ -22,7 +22,7 @@ from rotator.cli.arguments import (
     timeout_of,
 )
 from rotator.cli.commands.rotate import conclude
-from rotator.cli.failure import ExitCode, Failure, Misuse
+from rotator.cli.failure import ExitCode, Failure, Misuse, Refused
 from rotator.cli.session import Session, command
 from rotator.protocol import v1
 
@@ -69,6 +69,7 @@ def _until_initialised(
                 output.say(f"waits for {line}")
         return found.current is not None and found.state != "initialising", found
 
+    _require_reading(session, cluster)
     watch.until(
         look,
         timeout=limit,
@@ -77,6 +78,20 @@ def _until_initialised(
         goes_on=f"version 1 of {cluster} is made without us",
     )
     return last[0]
+
+
+def _require_reading(session: Session, cluster: str) -> None:
+    """An admin's token makes a cluster's first version, and may not be one that sees clusters."""
+    try:
+        session.api.get(v1.Cluster, "clusters", cluster)
+    except Refused as refused:
+        if refused.code is not ExitCode.NOT_ALLOWED:
+            raise
+        raise Failure(
+            f"version 1 of {cluster} is being made, but this token may not see how far it is",
+            code=ExitCode.NOT_ALLOWED,
+            hint=f"`rotator status {cluster}` with a token of an operator or an auditor shows it",
+        ) from None
 
 
 def import_(

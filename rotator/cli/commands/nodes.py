@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rotator.cli import tables
+from rotator.cli import listings, tables
 from rotator.cli.arguments import (
     NODES,
     ClusterArgument,
@@ -35,10 +35,10 @@ def nodes(
     """The members of a cluster: liveness, what they hold and use, since when."""
     if node is None:
         every = session.api.get(v1.Members, "clusters", cluster, "nodes")
-        session.out.show(every.document, tables.members(every.value, session.api.now))
+        session.out.show(every.document, listings.members(every.value, session.api.now))
     else:
         one = session.api.get(v1.Member, "clusters", cluster, "nodes", node)
-        session.out.show(one.document, tables.member(one.value, session.api.now))
+        session.out.show(one.document, listings.member(one.value, session.api.now))
     return ExitCode.OK
 
 
@@ -57,7 +57,7 @@ def excuse(
         session.confirm(f"{node} is locked out of {cluster} if it is live.", yes=yes)
     asked = v1.Reason(reason=reason, force=force)
     answer = session.api.post(v1.Member, "clusters", cluster, "nodes", node, "excuse", body=asked)
-    session.out.show(answer.document, tables.member(answer.value, session.api.now))
+    session.out.show(answer.document, listings.member(answer.value, session.api.now))
     return ExitCode.OK
 
 
@@ -73,7 +73,7 @@ def leave(
     session.confirm(f"{node} counts as gone from {cluster}.", yes=yes)
     asked = v1.Reason(reason=reason)
     answer = session.api.post(v1.Member, "clusters", cluster, "nodes", node, "leave", body=asked)
-    session.out.show(answer.document, tables.member(answer.value, session.api.now))
+    session.out.show(answer.document, listings.member(answer.value, session.api.now))
     return ExitCode.OK
 
 
@@ -93,7 +93,7 @@ def remove(
     answer = session.api.delete(v1.Removed, "clusters", cluster, "nodes", node, body=asked)
     view: tables.View = [f"{node} is removed from {cluster}"]
     if answer.value is not None:
-        view = tables.removed(answer.value)
+        view = listings.removed(answer.value)
     session.out.show(answer.document, view)
     return ExitCode.OK
 

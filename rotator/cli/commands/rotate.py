@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rotator.cli import output, tables
+from rotator.cli import listings, output, tables
 from rotator.cli.arguments import (
     ROTATE,
     ClusterArgument,
@@ -67,7 +67,9 @@ def conclude(
 
         rotation = begun.value
         answer = watch.follow(session.api, rotation.cluster, rotation.id, timeout=limit)
-        code = watch.ended(answer.value, wanted=wanted)
+        code = watch.outcome(answer.value, wanted=wanted)
+        if not session.out.is_table:
+            watch.tell_end(answer.value)
     session.out.show(answer.document, tables.rotation(answer.value, session.api.now))
     return code
 
@@ -146,7 +148,7 @@ def _conclude_many(
     if wait:
         codes += _follow_all(session, report.value, limit)
         report = session.api.get(v1.EmergencyReport, "emergencies", report.value.id)
-    session.out.show(report.document, tables.emergency(report.value))
+    session.out.show(report.document, listings.emergency(report.value))
     return max(codes, default=ExitCode.OK)
 
 
@@ -162,7 +164,8 @@ def _follow_all(
             spent = timedelta(seconds=time.monotonic() - begun)
             left = None if limit is None else max(timedelta(), limit - spent)
             found = watch.follow(session.api, row.cluster, row.rotation, timeout=left)
-            codes.append(watch.ended(found.value))
+            watch.tell_end(found.value)
+            codes.append(watch.outcome(found.value))
     return codes
 
 

@@ -72,7 +72,7 @@ def _watch_one(session: Session, cluster: str) -> ExitCode:
     if not is_over:
         output.say(f"no rotation of {cluster} is under way; waiting for one (Ctrl-C ends)")
         _until_ctrl_c(look)
-    watch.ended(watch.follow(session.api, cluster, rotations[0]).value)
+    watch.tell_end(watch.follow(session.api, cluster, rotations[0]).value)
     return _show(session, cluster)
 
 

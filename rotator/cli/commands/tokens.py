@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rotator.cli import durations, output, tables
+from rotator.cli import durations, listings, output
 from rotator.cli.arguments import TOKENS, ReasonOption, YesOption
 from rotator.cli.failure import ExitCode, Misuse
 from rotator.cli.session import Session, command
@@ -79,7 +79,7 @@ def create(
 def list_(session: Session) -> ExitCode:
     """The tokens, newest first, without their secrets."""
     found = session.api.get(v1.Tokens, "tokens")
-    session.out.show(found.document, tables.tokens(found.value, session.api.now))
+    session.out.show(found.document, listings.tokens(found.value, session.api.now))
     return ExitCode.OK
 
 

@@ -60,8 +60,8 @@ def upgrade() -> None:
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("hash", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("position", name=op.f("pk_facts")),
-        sa.UniqueConstraint("chain", "once_key", name=op.f("uq_facts_chain_once_key")),
         sa.UniqueConstraint("chain", "seq", name=op.f("uq_facts_chain_seq")),
+        sa.UniqueConstraint("chain", "once_key", name=op.f("uq_facts_chain_once_key")),
         sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_facts_rotation"), "facts", ["rotation"], unique=False)
