@@ -118,9 +118,7 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
         )
         stack.push_async_callback(reconciler.stop)
         tokens = TokenService(tokens=state.tokens, states=state.clusters, wakeups=wakeups)
-        queries = Queries(
-            states=state.clusters, documents=documents, crowds=crowds, wakeups=wakeups
-        )
+        queries = Queries(states=state.clusters, documents=documents, crowds=crowds)
         commands = Commands(
             states=state.clusters,
             emergencies=state.emergencies,

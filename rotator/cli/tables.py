@@ -55,14 +55,17 @@ def blockers(found: Iterable[v1.Blocker], now: datetime) -> list[str]:
 
 
 def yes(value: object) -> str:
+    """A truth as people say it."""
     return "yes" if value else "no"
 
 
 def maybe(value: object) -> str:
+    """A value, or a dash for none."""
     return "-" if value is None or value == "" else str(value)
 
 
 def when(text: str | None) -> str:
+    """An instant to the second, or a dash for none."""
     return "-" if text is None else instant(text).strftime("%Y-%m-%d %H:%M:%SZ")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from rotator.domain.ids import ClusterName, ClusterUid, NodeName, VersionNumber
     from rotator.domain.liveness import Crowd
     from rotator.ports.state_store import ClusterStates
-    from rotator.ports.wakeups import Wakeups
     from rotator.services.crowds import Crowds
     from rotator.services.documents import Documents
 
@@ -57,12 +55,10 @@ class Queries:
         states: ClusterStates,
         documents: Documents,
         crowds: Crowds,
-        wakeups: Wakeups,
     ) -> None:
         self.states = states
         self._documents = documents
         self._crowds = crowds
-        self._wakeups = wakeups
 
     async def crowd(self, name: ClusterName) -> Crowd:
         """The cluster and its members now; `NotFound`."""
@@ -111,19 +107,6 @@ class Queries:
             return None
         known = crowd.cluster.versions[number].fingerprint
         return found if stored.document.fingerprints().get(number) == known else None
-
-    async def wait(self, name: ClusterName, *, generation: int, seconds: float) -> bool:
-        """Until the cluster's generation is another one; False after *seconds*."""
-        waiting = asyncio.ensure_future(self._wakeups.wait(name, seconds=seconds))
-        try:
-            # Waiting begins before the look, so that no change falls between the two.
-            await asyncio.sleep(0)
-            cluster = await self.states.load(name)
-            if cluster is None or cluster.generation != generation:
-                return True
-            return await waiting
-        finally:
-            waiting.cancel()
 
 
 def _report(crowd: Crowd) -> ClusterReport:

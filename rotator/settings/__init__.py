@@ -53,7 +53,7 @@ def _validated(source: Source, context: dict[str, Any]) -> tuple[Settings | None
                 for each in error.errors(
                     include_url=False, include_input=False, include_context=False
                 )
-                if (place := place_of(each["loc"])) not in seen
+                if (place := place_of(each)) not in seen
             }
         if not found:
             break

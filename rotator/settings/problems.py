@@ -27,6 +27,7 @@ _EXPECTED: Final = {
     "bool_type": "true or false is expected",
     "dict_type": "settings are expected, as `name: value`",
     "int_type": "a whole number is expected",
+    "model_attributes_type": "settings are expected, as `name: value`",
     "model_type": "settings are expected, as `name: value`",
     "path_type": "a path is expected",
     "string_type": "text is expected; put a number in quotes",
@@ -37,9 +38,11 @@ _EXPECTED: Final = {
 _SAFE_KEY: Final = re.compile(r"[A-Za-z_-]{1,30}")
 
 
-def place_of(location: tuple[int | str, ...]) -> Place:
+def place_of(error: Any) -> Place:  # noqa: ANN401 - pydantic's ErrorDetails
     """Pydantic's location without what is not in the file: the tags of unions, the mark of keys."""
-    steps = [str(step) for step in location if step != "[key]"]
+    steps = [str(step) for step in error["loc"]]
+    if steps[-1:] == ["[key]"] and error["type"] != "extra_forbidden":
+        del steps[-1]
     if steps[:1] == ["secret_store"]:
         del steps[1:2]
         if steps[1:2] == ["auth"]:
@@ -49,7 +52,7 @@ def place_of(location: tuple[int | str, ...]) -> Place:
 
 def problem(source: Source, error: Any) -> Problem:  # noqa: ANN401 - pydantic's ErrorDetails
     """Pydantic's error in our words, at the line and column where it stands."""
-    place = place_of(error["loc"])
+    place = place_of(error)
     match error["type"]:
         case "extra_forbidden":
             text = _unknown(place[-1], tuple(map(str, error["loc"][:-1])))

@@ -9,7 +9,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    model_validator,
+)
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -23,6 +31,11 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _may_be_all_comment(cls, value: object) -> object:
+        return {} if value is None else value
 
 
 def suggestion(name: object, known: Iterable[str], *, otherwise: str = "") -> str:

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from rotator.adapters.derivation import Stretcher, profile
 from rotator.domain.master import MasterSecret
 from rotator.ports.master_store import Epoch
@@ -103,16 +105,18 @@ def key_stretching() -> dict[str, Any]:
 def floor_of_a_rotation(prefix: str) -> float:
     """The calls to OpenBao that no rotation can do without, by a client that keeps its connection."""
     server = openbao.shared()
-    path = f"secret/data/{prefix}/floor"
+    url = f"{server.address}/v1/secret/data/{prefix}/floor"
+    headers = {"X-Vault-Token": server.root_token}
+    with httpx.Client(headers=headers, trust_env=False) as client:
 
-    def once() -> None:
-        for _ in range(FLOOR_CALLS):
-            server.ask("GET", path)
-            server.ask("POST", path, {"data": {"cookie": "x" * 43}})
-            server.ask("GET", path)
+        def once() -> None:
+            for _ in range(FLOOR_CALLS):
+                client.get(url)
+                client.post(url, json={"data": {"cookie": "x" * 43}}).raise_for_status()
+                client.get(url).raise_for_status()
 
-    once()
-    return statistics.median(timed(once) for _ in range(RUNS))
+        once()
+        return statistics.median(timed(once) for _ in range(RUNS))
 
 
 def rotate(service: Service) -> float:

@@ -18,7 +18,7 @@ MEMBER = "/v1/clusters/{cluster}/nodes/{node}"
 # The contract's table, written down a second time: a route that is not here fails the build.
 ALLOWED = {
     ("GET", "/v1/clusters"): READ,
-    ("GET", "/v1/clusters/{cluster}"): READ,
+    ("GET", "/v1/clusters/{cluster}"): READ | {"admin"},
     ("POST", "/v1/clusters/{cluster}/init"): {"admin"},
     ("POST", "/v1/clusters/{cluster}/import"): {"admin"},
     ("GET", "/v1/clusters/{cluster}/cookie"): {"node"},

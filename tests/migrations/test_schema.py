@@ -18,7 +18,7 @@ from sqlalchemy import create_engine
 
 from rotator.adapters.state import database, migrations, tables
 from rotator.adapters.state.store import open_state
-from rotator.testing.state import declared
+from rotator.testing.state.values import declared
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -180,7 +180,7 @@ async def a_world(
                 **shared,
             ),
             attestations=Attestations(poke=reconciler.poke, **shared),
-            queries=Queries(documents=documents, **shared),
+            queries=Queries(states=state.clusters, documents=documents, crowds=crowds),
             tokens=tokens,
             emergencies=state.emergencies,
             wakeups=wakeups,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from sqlalchemy import insert, select, tuple_, update
+from sqlalchemy import insert, select, update
 
 from rotator import failpoints
-from rotator.adapters.state import chain, receipts, rows
+from rotator.adapters.state import chain, listings, receipts, rows
 from rotator.adapters.state import tables as t
 from rotator.adapters.state.database import now, undisturbed
-from rotator.adapters.state.lease import newest_fence
+from rotator.adapters.state.kept import Kept, Stamp, as_stored, find_place
 from rotator.adapters.state.mapping import from_json, to_json
 from rotator.domain.cluster import Change, Cluster
 from rotator.domain.document import FactsHead
@@ -25,36 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
     from rotator.adapters.state.database import Database
     from rotator.domain.ids import Fence, NodeName, RotationId
     from rotator.ports.state_store import ChainedFact, Receipt
 
 _BY = "configuration"
-
-
-class _Stamp(NamedTuple):
-    """Whatever changes a cluster, by whichever process, changes one of these."""
-
-    revision: int
-    touched: int
-    facts_seq: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
-    """What a write goes by, in one look."""
-
-    stamp: _Stamp
-    head: FactsHead
-    fence: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    stamp: _Stamp
-    cluster: Cluster
 
 
 class SqlClusterStates:
@@ -66,7 +40,7 @@ class SqlClusterStates:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._kept: dict[ClusterName, _Kept] = {}
+        self._kept = Kept()
 
     async def declare(self, names: Sequence[ClusterName], *, now: datetime) -> None:
         """See the port."""
@@ -95,7 +69,7 @@ class SqlClusterStates:
     async def _add(self, cluster: Cluster, *, at: datetime) -> None:
         fact = Fact(kind=FactKind.CLUSTER_DECLARED, at=at, by=_BY)
         async with self._database.transaction() as connection:
-            if await _place(connection, cluster.name) is not None:
+            if await find_place(connection, cluster.name) is not None:
                 return
             head = await chain.head(connection, cluster.name)
             head = await chain.append(connection, cluster.name, after=head, new=(fact,))
@@ -113,23 +87,19 @@ class SqlClusterStates:
     async def load(self, name: ClusterName) -> Cluster | None:
         """See the port; a cluster that has not changed since is not read again."""
         async with self._database.glance() as connection:
-            place = await _place(connection, name)
+            place = await find_place(connection, name)
         if place is None:
             return None
-        return self._exact(name, place.stamp) or await self._read(name)
+        return self._kept.exact(name, place.stamp) or await self._read(name)
 
     async def _read(self, name: ClusterName) -> Cluster | None:
         async with self._database.reading() as connection:
-            place = await _place(connection, name)
+            place = await find_place(connection, name)
             if place is None:
                 return None
             cluster = await rows.read_cluster(connection, name)
-        self._kept[name] = _Kept(place.stamp, cluster)
+        self._kept.keep(cluster, place.stamp)
         return cluster
-
-    def _exact(self, name: ClusterName, stamp: _Stamp | None) -> Cluster | None:
-        kept = self._kept.get(name)
-        return kept.cluster if kept is not None and kept.stamp == stamp else None
 
     async def save(
         self,
@@ -158,7 +128,7 @@ class SqlClusterStates:
     ) -> Cluster:
         name, revision = before.name, before.revision + 1
         async with self._database.transaction() as connection:
-            place = await _place(connection, name)
+            place = await find_place(connection, name)
             if place is not None and fence is not None and place.fence != fence:
                 raise FenceLost
             if place is None or place.stamp.revision != before.revision:
@@ -176,35 +146,32 @@ class SqlClusterStates:
             if receipt is not None:
                 await receipts.add(connection, receipt)
         saved = replace(change.cluster, revision=revision, facts_head=head)
-        exact = self._exact(name, place.stamp)
+        exact = self._kept.exact(name, place.stamp)
         if exact is None:
             return saved
-        saved = _as_stored(exact, before, saved)
-        self._kept[name] = _Kept(_Stamp(revision, place.stamp.touched, head.seq), saved)
+        saved = as_stored(exact, before, saved)
+        self._kept.keep(saved, Stamp(revision, place.stamp.touched, head.seq))
         return saved
 
     @undisturbed
     async def touch(self, seen: Mapping[tuple[ClusterName, NodeName], datetime]) -> None:
         """See the port."""
         async with self._database.transaction() as connection:
-            for name, heard in groupby(sorted(seen), key=lambda both: both[0]):
-                moved = [
-                    await rows.touch_member(connection, name, node, at=seen[name, node])
-                    for _, node in heard
-                ]
-                if any(moved):
-                    await connection.execute(
-                        update(t.clusters)
-                        .where(t.clusters.c.name == name)
-                        .values(touched=t.clusters.c.touched + 1)
-                    )
+            for name in sorted({cluster for cluster, _ in seen}):
+                heard = {node: at for (cluster, node), at in seen.items() if cluster == name}
+                await rows.touch_members(connection, name, heard)
+                await connection.execute(
+                    update(t.clusters)
+                    .where(t.clusters.c.name == name)
+                    .values(touched=t.clusters.c.touched + 1)
+                )
 
     @undisturbed
     async def stand(self, cluster: Cluster) -> None:
         """See the port."""
         table, name = t.clusters, cluster.name
         async with self._database.transaction() as connection:
-            place = await _place(connection, name)
+            place = await find_place(connection, name)
             if place is None or place.stamp.revision != cluster.revision:
                 return
             stamp = place.stamp._replace(touched=place.stamp.touched + 1)
@@ -213,10 +180,10 @@ class SqlClusterStates:
                 .where(table.c.name == name, table.c.revision == cluster.revision)
                 .values(blockers=to_json(cluster.blockers), touched=stamp.touched)
             )
-        exact = self._exact(name, place.stamp)
+        exact = self._kept.exact(name, place.stamp)
         if exact is not None:
             standing = replace(exact, blockers=cluster.blockers)
-            self._kept[name] = _Kept(stamp, standing)
+            self._kept.keep(standing, stamp)
 
     @undisturbed
     async def rotation(self, rotation_id: RotationId) -> Rotation | None:
@@ -236,17 +203,9 @@ class SqlClusterStates:
         emergency_id: str | None = None,
     ) -> tuple[Rotation, ...]:
         """See the port; nothing comes before an id that there never was."""
-        table = t.rotations.c
-        query = select(table.body).order_by(table.started_at.desc(), table.id.desc()).limit(limit)
-        if cluster is not None:
-            query = query.where(table.cluster == cluster)
-        if emergency_id is not None:
-            query = query.where(table.emergency_id == emergency_id)
-        if before is not None:
-            last = select(table.started_at).where(table.id == before).scalar_subquery()
-            query = query.where(tuple_(table.started_at, table.id) < tuple_(last, before))
+        query = listings.rotations(cluster, before=before, limit=limit, emergency_id=emergency_id)
         async with self._database.glance() as connection:
-            return tuple(from_json(Rotation, body) for (body,) in await connection.execute(query))
+            return tuple(from_json(Rotation, body) for body in await connection.scalars(query))
 
     @undisturbed
     async def facts(
@@ -259,15 +218,9 @@ class SqlClusterStates:
         newest_first: bool = False,
     ) -> tuple[ChainedFact, ...]:
         """See the port."""
-        table = t.facts.c
-        order = table.position.desc() if newest_first else table.position
-        query = select(t.facts).order_by(order).limit(limit)
-        if after:
-            query = query.where(table.position < after if newest_first else table.position > after)
-        if cluster is not None:
-            query = query.where(table.chain == cluster)
-        if rotation is not None:
-            query = query.where(table.rotation == rotation)
+        query = listings.facts(
+            cluster, after=after, limit=limit, rotation=rotation, newest_first=newest_first
+        )
         async with self._database.glance() as connection:
             return tuple(chain.chained(row) for row in await connection.execute(query))
 
@@ -304,44 +257,5 @@ class SqlClusterStates:
         return now()
 
 
-async def _place(connection: AsyncConnection, name: ClusterName) -> _Place | None:
-    table = t.clusters.c
-    row = (
-        await connection.execute(
-            select(
-                table.revision,
-                table.touched,
-                table.facts_seq,
-                table.facts_hash,
-                newest_fence().label("fence"),
-            ).where(table.name == name)
-        )
-    ).first()
-    if row is None:
-        return None
-    return _Place(
-        stamp=_Stamp(row.revision, row.touched, row.facts_seq),
-        head=FactsHead(seq=row.facts_seq, hash=row.facts_hash),
-        fence=row.fence,
-    )
-
-
 def _head_columns(head: FactsHead) -> dict[str, object]:
     return {"facts_seq": head.seq, "facts_hash": head.hash}
-
-
-def _as_stored(exact: Cluster, before: Cluster, saved: Cluster) -> Cluster:
-    """*saved* with each member's last_seen as it lies in the database.
-
-    Callers see members with heartbeats that are not written yet, or miss ones that just were.
-    """
-    members = {}
-    for name, member in saved.members.items():
-        stored = exact.members.get(name)
-        if stored is None:
-            members[name] = member
-        elif before.members.get(name) == member:
-            members[name] = stored
-        else:
-            members[name] = replace(member, last_seen=max(stored.last_seen, member.last_seen))
-    return replace(saved, members=members)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import case, delete, insert, select, update
+from sqlalchemy import bindparam, case, delete, insert, select, update
 
 from rotator.adapters.state import tables as t
 from rotator.adapters.state.mapping import from_json, instant_to_text, to_json
@@ -16,10 +16,10 @@ from rotator.domain.version import Version
 from rotator.errors import InvariantViolated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import BindParameter, ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from rotator.domain.cluster import Change
@@ -32,7 +32,8 @@ _FOUND: Final = ("id", "cluster", "kind", "phase", "started_at", "finished_at", 
 
 def cluster_columns(cluster: Cluster) -> dict[str, Any]:
     """The cluster's own columns, without revision and head of facts."""
-    return {name: value for name, value in to_json(cluster).items() if name not in _APART}
+    names = (field.name for field in fields(cluster) if field.name not in _APART)
+    return {name: to_json(getattr(cluster, name)) for name in names}
 
 
 async def read_cluster(connection: AsyncConnection, name: ClusterName) -> Cluster:
@@ -86,17 +87,20 @@ async def _write_members(connection: AsyncConnection, before: Cluster, after: Cl
     table = t.members
     for node in before.members.keys() - after.members.keys():
         await connection.execute(delete(table).where(*_member(before.name, node)))
+    joined = [member for node, member in after.members.items() if node not in before.members]
+    if joined:
+        values = [{"cluster": before.name, **to_json(member)} for member in joined]
+        await connection.execute(insert(table), values)
     for node, member in after.members.items():
-        values = to_json(member)
-        if node not in before.members:
-            await connection.execute(insert(table).values(cluster=before.name, **values))
-        elif before.members[node] != member:
-            values["last_seen"] = later(table.c.last_seen, member.last_seen)
+        if node in before.members and before.members[node] != member:
+            seen = {"last_seen": later(table.c.last_seen, member.last_seen)}
             where = _member(before.name, node)
-            await connection.execute(update(table).where(*where).values(values))
+            await connection.execute(update(table).where(*where).values(to_json(member) | seen))
 
 
-def _member(cluster: ClusterName, node: NodeName) -> tuple[ColumnElement[bool], ...]:
+def _member(
+    cluster: ClusterName, node: NodeName | BindParameter[str]
+) -> tuple[ColumnElement[bool], ...]:
     return t.members.c.cluster == cluster, t.members.c.name == node
 
 
@@ -126,12 +130,12 @@ async def _write_rotation(connection: AsyncConnection, rotation: Rotation) -> No
         await connection.execute(insert(table).values(values))
 
 
-async def touch_member(
-    connection: AsyncConnection, cluster: ClusterName, node: NodeName, *, at: datetime
-) -> bool:
-    """Move last_seen forward; whether that was forward."""
-    where = (*_member(cluster, node), t.members.c.last_seen < instant_to_text(at))
-    written = await connection.execute(
-        update(t.members).where(*where).values(last_seen=instant_to_text(at))
-    )
-    return written.rowcount > 0
+async def touch_members(
+    connection: AsyncConnection, cluster: ClusterName, seen: Mapping[NodeName, datetime]
+) -> None:
+    """Move each last_seen forward; nodes that are no members are passed over."""
+    at: BindParameter[str] = bindparam("at")
+    where = (*_member(cluster, bindparam("node")), t.members.c.last_seen < at)
+    statement = update(t.members).where(*where).values(last_seen=at)
+    heard = [{"node": node, "at": instant_to_text(when)} for node, when in seen.items()]
+    await connection.execute(statement, heard)

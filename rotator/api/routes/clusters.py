@@ -134,7 +134,8 @@ _READERS: Final = (Role.AUDITOR, Role.OPERATOR)
 
 ROUTES: Final = (
     Route("GET", "/v1/clusters", list_clusters, _READERS, v1.Clusters),
-    Route("GET", "/v1/clusters/{cluster}", show_cluster, _READERS, v1.Cluster),
+    # An admin sees what came of its `init`; it sees no cookie, here or anywhere.
+    Route("GET", "/v1/clusters/{cluster}", show_cluster, (*_READERS, Role.ADMIN), v1.Cluster),
     Route(
         "POST",
         "/v1/clusters/{cluster}/init",

@@ -18,7 +18,7 @@ from rotator.adapters.state.store import open_state
 from rotator.domain.cluster import Change
 from rotator.domain.ids import ClusterName
 from rotator.errors import DatabaseTooNew, RevisionConflict, StateUnavailable
-from rotator.testing.state import ORDERS, a_fact, a_token, declared, loaded
+from rotator.testing.state.values import ORDERS, a_fact, a_token, declared, loaded
 
 if TYPE_CHECKING:
     from pathlib import Path

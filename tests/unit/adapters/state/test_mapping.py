@@ -27,7 +27,7 @@ from rotator.domain.facts import Fact, FactKind
 from rotator.domain.rotation import Kind, Phase, Rotation
 from rotator.domain.version import Origin, Stage, Version
 from rotator.ports.state_store import EmergencyRow, EpochRow, Receipt, TokenRow
-from rotator.testing.state import full_cluster, full_rotation
+from rotator.testing.state.values import full_cluster, full_rotation
 
 names = st.text(max_size=20)
 numbers = st.integers(min_value=0, max_value=2**63 - 1)

@@ -1,0 +1,91 @@
+"""Which aggregate in memory is still that of the database, and what the next write goes by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import select
+
+from rotator.adapters.state.lease import newest_fence
+from rotator.adapters.state.tables import clusters
+from rotator.domain.document import FactsHead
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from rotator.domain.cluster import Cluster
+    from rotator.domain.ids import ClusterName
+
+
+class Stamp(NamedTuple):
+    """Whatever changes a cluster, by whichever process, changes one of these."""
+
+    revision: int
+    touched: int
+    facts_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What a write goes by, in one look."""
+
+    stamp: Stamp
+    head: FactsHead
+    fence: int | None
+
+
+class Kept:
+    """The last aggregate of each cluster, usable while its row has the stamp it was read with."""
+
+    def __init__(self) -> None:
+        self._clusters: dict[ClusterName, tuple[Stamp, Cluster]] = {}
+
+    def exact(self, name: ClusterName, stamp: Stamp) -> Cluster | None:
+        """What lies in the database under this stamp, if it is known."""
+        known, cluster = self._clusters.get(name, (None, None))
+        return cluster if known == stamp else None
+
+    def keep(self, cluster: Cluster, stamp: Stamp) -> None:
+        """This is what lies in the database under this stamp."""
+        self._clusters[cluster.name] = stamp, cluster
+
+
+async def find_place(connection: AsyncConnection, name: ClusterName) -> Place | None:
+    """Where a cluster stands; None if there is no such cluster."""
+    table = clusters.c
+    row = (
+        await connection.execute(
+            select(
+                table.revision,
+                table.touched,
+                table.facts_seq,
+                table.facts_hash,
+                newest_fence().label("fence"),
+            ).where(table.name == name)
+        )
+    ).first()
+    if row is None:
+        return None
+    return Place(
+        stamp=Stamp(row.revision, row.touched, row.facts_seq),
+        head=FactsHead(seq=row.facts_seq, hash=row.facts_hash),
+        fence=row.fence,
+    )
+
+
+def as_stored(exact: Cluster, before: Cluster, saved: Cluster) -> Cluster:
+    """*saved* with each member's last_seen as it lies in the database.
+
+    Callers see members with heartbeats that are not written yet, or miss ones that just were.
+    """
+    members = {}
+    for name, member in saved.members.items():
+        stored = exact.members.get(name)
+        if stored is None:
+            members[name] = member
+        elif before.members.get(name) == member:
+            members[name] = stored
+        else:
+            members[name] = replace(member, last_seen=max(stored.last_seen, member.last_seen))
+    return replace(saved, members=members)
