@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import ssl
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -156,6 +157,21 @@ def _answers(state: State) -> Any:  # noqa: ANN401 - an async check
     return check
 
 
+def _require_tls_files(settings: Settings) -> None:
+    """Fail with a sentence, before anything is opened, where uvicorn would fail with a traceback."""
+    listen = settings.listen
+    if listen.tls_certificate is None:
+        return
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(listen.tls_certificate, listen.tls_key)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigurationError(
+            "listen.tls_certificate and listen.tls_key cannot be used:"
+            f" {error.strerror or type(error).__name__}"
+        ) from None
+
+
 def _server(app: App, port: int, settings: Settings, *, is_api: bool) -> uvicorn.Server:
     listen = settings.listen
     config = uvicorn.Config(
@@ -248,6 +264,7 @@ def serve(read: Callable[[], Settings]) -> None:
     settings = read()
     telemetry.configure(level=settings.log.level, format=settings.log.format)
     _refuse_failpoints(settings)
+    _require_tls_files(settings)
     if settings.secret_store.kind == "local":
         log.warning(
             "the local secret store is for one machine, trials and tests: its key file lies beside"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Path, Request
 from fastapi.routing import APIRoute
@@ -15,7 +14,7 @@ from starlette.responses import Response
 
 from rotator.api import auth
 from rotator.api.auth import Principal, Role
-from rotator.domain.ids import ClusterName, NodeName, RotationId
+from rotator.domain.ids import NODE_NAME, ClusterName, NodeName, RotationId
 from rotator.errors import InputError
 
 if TYPE_CHECKING:
@@ -117,11 +116,8 @@ def answered(answer: object, status: int = HTTPStatus.OK, **headers: str) -> Res
     )
 
 
-_NODE: Final = re.compile(r"[A-Za-z0-9_.+~$-]{1,127}@[A-Za-z0-9_.:-]{1,127}")
-
-
 def node_name(text: str) -> NodeName:
     """A node's name as it may stand in a path; `InputError`."""
-    if _NODE.fullmatch(text) is None:
+    if NODE_NAME.fullmatch(text) is None:
         raise InputError("a node's name reads name@host, with at most 255 characters")
     return NodeName(text)

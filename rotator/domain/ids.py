@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NewType
+import re
+from typing import Final, NewType
 
 ClusterName = NewType("ClusterName", str)
 ClusterUid = NewType("ClusterUid", str)  #: 32 lower-case hex digits; random, made once, not secret
 NodeName = NewType("NodeName", str)  #: as Erlang writes it: ``rabbit@host``
+NODE_NAME: Final = re.compile(r"[A-Za-z0-9_.+~$-]{1,127}@[A-Za-z0-9_.:-]{1,127}")
 RotationId = NewType("RotationId", str)
 MasterName = NewType("MasterName", str)
 VersionNumber = NewType("VersionNumber", int)  #: 1, 2, 3 …; used once

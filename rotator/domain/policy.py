@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 
 from rotator.domain.ids import MasterName, NodeName
 
 #: Whom a cluster expects: these names, so many members, or None: nobody has to attest.
 Expectation = frozenset[NodeName] | int | None
-
-
-class OnDrift(StrEnum):
-    """What to do when somebody set a cookie by hand."""
-
-    HEAL = "heal"
-    HOLD = "hold"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +22,6 @@ class RotationPolicy:
     lock_timeout: timedelta = timedelta(seconds=30)
     emergency_cooldown: timedelta = timedelta(minutes=10)
     max_rotations_per_hour: int = 4  #: scheduled and manual; emergencies have their cool-down
-    on_drift: OnDrift = OnDrift.HEAL
     heartbeat: timedelta = timedelta(seconds=15)
     node_ttl: timedelta = timedelta(seconds=90)  #: silence after which a member is lost
     ephemeral: bool = False  #: a lost member counts as left

@@ -26,7 +26,6 @@ from rotator.errors import (
     RevisionConflict,
     RotatorError,
     SecretStoreError,
-    StateStoreError,
 )
 
 if TYPE_CHECKING:
@@ -165,23 +164,25 @@ class Reconciler:
             return _RESYNC
         except RevisionConflict:
             return 0.0
-        except SecretStoreError as error:
-            blocker = Blocker(code=error.code, subject="secrets manager", detail=str(error))
-            await self._stand_quietly(name, (blocker,))
-            log.warning("secrets manager", extra={"cluster": name, "code": error.code})
-            if not error.is_transient:
-                return _RESYNC
-        except (InvariantViolated, StateStoreError) as error:
-            log.exception("pass failed", extra={"cluster": name, "code": error.code})
-            await self._stand_quietly(name, (Blocker(code=error.code, detail=str(error)),))
         except RotatorError as error:
-            log.warning("pass failed", extra={"cluster": name, "code": error.code})
-            await self._stand_quietly(name, (Blocker(code=error.code, detail=str(error)),))
+            return await self._failed(name, pace, error)
         except Exception:
             log.exception("pass failed", extra={"cluster": name, "code": "internal"})
-        else:
-            pace.failures = 0
-            return delay
+            return _RETRY[-1]
+        pace.failures = 0
+        return delay
+
+    async def _failed(self, name: ClusterName, pace: _Pace, error: RotatorError) -> float:
+        log.warning(
+            "pass failed",
+            extra={"cluster": name, "code": error.code},
+            exc_info=isinstance(error, InvariantViolated),
+        )
+        subject = "secrets manager" if isinstance(error, SecretStoreError) else ""
+        blocker = Blocker(code=error.code, subject=subject, detail=str(error))
+        await self._stand_quietly(name, (blocker,))
+        if isinstance(error, SecretStoreError) and not error.is_transient:
+            return _RESYNC
         pace.failures += 1
         return _RETRY[min(pace.failures, len(_RETRY)) - 1]
 

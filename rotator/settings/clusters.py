@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
-from rotator.domain.ids import MasterName, NodeName
-from rotator.domain.policy import Expectation, OnDrift, RotationPolicy
+from rotator.domain.ids import NODE_NAME, MasterName, NodeName
+from rotator.domain.policy import Expectation, RotationPolicy
 from rotator.settings.values import Count, Duration, Flag, PositiveDuration, Section, suggestion
 
 #: What the API takes for a node's name; another one could never attest.
-NODE: Final = re.compile(r"[A-Za-z0-9_.+~$-]{1,127}@[A-Za-z0-9_.:-]{1,127}")
 
 
 class OnLost(Section):
@@ -46,7 +44,7 @@ def _expectation(value: object) -> object:
 def _node_names(names: list[object]) -> frozenset[object]:
     seen: set[object] = set()
     for position, name in enumerate(names, start=1):
-        if not isinstance(name, str) or not NODE.fullmatch(name):
+        if not isinstance(name, str) or not NODE_NAME.fullmatch(name):
             raise ValueError(f"name {position} is not as Erlang writes a node's: name@host")
         if name in seen:
             raise ValueError(f"name {position} is there twice")
@@ -110,8 +108,6 @@ class Cluster(Section):
     #: How soon after one emergency another needs force; 0: never.
     max_rotations_per_hour: Annotated[Count, Field(ge=1, le=1000)] = 4
     #: Scheduled and manual ones together; emergencies have their cool-down.
-    on_drift: OnDrift = OnDrift.HEAL
-    #: What to do when somebody set a cookie by hand: heal or hold.
 
     def policy(self) -> RotationPolicy:
         """As the domain takes it."""
@@ -125,7 +121,6 @@ class Cluster(Section):
             lock_timeout=self.lock_timeout,
             emergency_cooldown=self.emergency_cooldown,
             max_rotations_per_hour=self.max_rotations_per_hour,
-            on_drift=self.on_drift,
             heartbeat=members.heartbeat,
             node_ttl=members.node_ttl,
             ephemeral=members.ephemeral,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from datetime import timedelta
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
@@ -31,7 +32,16 @@ def _address(value: str) -> str:
     is_plain = not url.query and not url.fragment and value.isprintable() and " " not in value
     if url.scheme not in {"http", "https"} or not url.hostname or not has_port or not is_plain:
         raise ValueError(rule)
+    if url.scheme == "http" and not _is_loopback(url.hostname):
+        raise ValueError("outside of loopback cookies would cross the network in the clear: https")
     return value
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class TokenAuth(Section):

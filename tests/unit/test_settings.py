@@ -13,11 +13,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as of_hypothesis
 from hypothesis import strategies as st
 
-from rotator.api import dependencies
-from rotator.domain.policy import OnDrift, RotationPolicy
+from rotator.domain.policy import RotationPolicy
 from rotator.errors import ConfigurationError
 from rotator.settings import Settings, load
-from rotator.settings.clusters import NODE, Cluster, Members, OnLost
+from rotator.settings.clusters import Cluster, Members, OnLost
 from rotator.settings.secret_stores import METHODS, STORES, VaultStore
 from rotator.settings.sections import Listen, Log, Master, section_at
 from rotator.settings.values import Section
@@ -121,7 +120,6 @@ def test_every_setting_of_a_cluster_reaches_its_policy(written: Written) -> None
         "lock_timeout: 45s",
         "emergency_cooldown: 0",
         "max_rotations_per_hour: 7",
-        "on_drift: hold",
         members="{expect: 3, heartbeat: 0.5s, node_ttl: 20s, ephemeral: true,"
         " on_lost: {action: excuse, after: 2d}}",
     )
@@ -137,7 +135,6 @@ def test_every_setting_of_a_cluster_reaches_its_policy(written: Written) -> None
             lock_timeout=timedelta(seconds=45),
             emergency_cooldown=timedelta(),
             max_rotations_per_hour=7,
-            on_drift=OnDrift.HOLD,
             heartbeat=timedelta(seconds=0.5),
             node_ttl=timedelta(seconds=20),
             ephemeral=True,
@@ -287,7 +284,7 @@ clusters:
         ("rollout: {strategy: rolling}", "rollout: rolling restarts are not in this version"),
         ("adoption: restart", "adoption: restart is not in this version"),
         ("adoption: hott", "adoption: this is one of: hot; did you mean 'hot'?"),
-        ("on_drift: off", "on_drift: this is one of: heal, hold"),
+        ("on_drift: heal", "on_drift: no part of this version changes a running node"),
         ("install_timeout: 0", "install_timeout: this is more than 0"),
         ("install_timeout: 5 minutes", "install_timeout: a duration is a number and a unit"),
         ("install_timeout: -5s", "install_timeout: a duration is a number and a unit"),
@@ -412,21 +409,21 @@ def test_an_address_with_tls_or_behind_a_proxy_is_accepted(written: Written, lis
         ("{kind: local}", "1:1", "the setting 'directory' is missing"),
         ("{kind: local, directory: 5}", "1:29", "directory: a path is expected"),
         ("{kind: local, directroy: /x, directory: /x}", "1:29", "did you mean 'directory'?"),
-        ("{kind: vault, address: 'http://x', auth: {}}", "1:50", "'method' is one of: token, a"),
-        ("{kind: vault, address: 'http://x', auth: {method: aprole}}", "1:57", "mean 'approle'?"),
+        ("{kind: vault, address: 'https://x', auth: {}}", "1:51", "'method' is one of: token, a"),
+        ("{kind: vault, address: 'https://x', auth: {method: aprole}}", "1:58", "mean 'approle'?"),
         ("{kind: vault, address: x, auth: {method: token, token_file: t}}", "1:29", "an address"),
         ("{kind: vault, address: 'http://', auth: {method: token, token_file: t}}", "1:29", "an a"),
         ("{kind: vault, address: 'http://a:x', auth: {method: token, token_file: t}}", "1:29", "a"),
         ("{kind: vault, address: 'https://me:pw@v', auth: {method: token, token_file: t}}", "1:29",
          "a user or password does not stand in the address"),
-        ("{kind: vault, mount: /s/, address: 'http://v', auth: {method: token, token_file: t}}",
+        ("{kind: vault, mount: /s/, address: 'https://v', auth: {method: token, token_file: t}}",
          "1:29", "mount: a path such as"),
-        ("{kind: vault, prefix: a/../b, address: 'http://v', auth: {method: token, token_file: t}}",
+        ("{kind: vault, prefix: a/../b, address: 'https://v', auth: {method: token, token_file: t}}",
          "1:29", "prefix: a path such as"),
-        ("{kind: vault, timeout: 0, address: 'http://v', auth: {method: token, token_file: t}}",
+        ("{kind: vault, timeout: 0, address: 'https://v', auth: {method: token, token_file: t}}",
          "1:29", "timeout: this is more than 0"),
-        ("{kind: vault, address: 'http://v', auth: {method: token, token_file: t, mount: t}}",
-         "1:87", "unknown setting 'mount'"),
+        ("{kind: vault, address: 'https://v', auth: {method: token, token_file: t, mount: t}}",
+         "1:88", "unknown setting 'mount'"),
     ],
 )  # fmt: skip
 def test_a_mistake_about_the_secret_store_is_explained(
@@ -443,7 +440,7 @@ def test_renewal_by_the_clock_is_refused_by_name(written: Written) -> None:
     """A master that would silently never be renewed is worse than a refusal."""
     [only] = _refusal(written(f"{LEAST}masters: {{default: {{rotate_every: 90d}}}}\n"))
 
-    assert only.startswith("rotator.yaml:5:21: masters.default: rotate_every: it comes with sched")
+    assert only.startswith("rotator.yaml:5:21: masters.default: rotate_every: scheduled renewal")
 
 
 @pytest.mark.parametrize(
@@ -469,7 +466,7 @@ def test_a_secret_in_the_file_is_refused_and_not_repeated(
     written: Written, auth: str, said: str
 ) -> None:
     """Wherever it was put by mistake, the error names the place and not the value."""
-    text = _with_store(f"{{kind: vault, address: 'http://v', auth: {auth}}}")
+    text = _with_store(f"{{kind: vault, address: 'https://v', auth: {auth}}}")
 
     lines = _refusal(written(text))
 
@@ -633,8 +630,3 @@ def test_kinds_and_methods_are_those_that_their_sections_say() -> None:
     for tag, table in (("kind", STORES), ("method", METHODS)):
         for name, section in table.items():
             assert get_args(section.model_fields[tag].annotation) == (name,)
-
-
-def test_a_node_that_is_expected_is_one_that_may_report() -> None:
-    """Configuration and API take the same node names; else a gate could wait for ever."""
-    assert NODE.pattern == dependencies._NODE.pattern
