@@ -26,7 +26,7 @@ from rotator.api.app import create_app
 from rotator.api.limits import DeadlineProtocol
 from rotator.api.routes.health import create_health_app
 from rotator.domain.facts import Fact, FactKind
-from rotator.errors import ConfigurationError, RotatorError
+from rotator.errors import ConfigurationError, FenceLost, RotatorError
 from rotator.services.attestations import Attestations
 from rotator.services.commands import Commands
 from rotator.services.crowds import Crowds
@@ -99,6 +99,7 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
         stretcher = Stretcher()
         stack.callback(stretcher.close)
         serving_since = await state.clusters.now()
+        await _require_same_masters(state, settings)
         policies = settings.policies()
         await state.clusters.declare(list(policies), now=serving_since)
 
@@ -192,12 +193,25 @@ def _server(app: App, port: int, settings: Settings, *, is_api: bool) -> uvicorn
     return uvicorn.Server(config)
 
 
+async def _require_same_masters(state: State, settings: Settings) -> None:
+    """A cluster's fingerprints and versions hang on its master, so it keeps the one it began with."""
+    for name, policy in settings.policies().items():
+        cluster = await state.clusters.load(name)
+        if cluster is not None and cluster.master not in {None, policy.master}:
+            raise ConfigurationError(
+                f"clusters.{name}.master: it was initialised with {cluster.master};"
+                " another master is not in this version"
+            )
+
+
 async def _reload(service: Service, before: Settings, read: Callable[[], Settings]) -> None:
     """On SIGHUP: clusters, policies and masters as the file says now; the rest needs a restart."""
     try:
         settings = read()
-        if settings.secret_store != before.secret_store:
-            raise ConfigurationError("secret_store has changed: that is not done while serving")
+        kept = {"clusters": before.clusters, "masters": before.masters}
+        if settings.model_copy(update=kept) != before:
+            raise ConfigurationError("only clusters and masters change while serving; restart")
+        await _require_same_masters(service.state, settings)
         service.keyring.parameters = _profiles(settings)
         service.crowds.policies = settings.policies()
         await service.state.clusters.declare(list(settings.clusters), now=now())
@@ -238,6 +252,8 @@ async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
             metronome.stop()
             await service.crowds.flush()
             await service.tokens.flush_used()
+    if service.reconciler.has_lost_lease:
+        raise FenceLost
 
 
 async def _run(servers: list[uvicorn.Server], closing: asyncio.Event) -> None:

@@ -12,14 +12,14 @@
     │   ├── RotationUnderway · PhaseForbids · TooManyRotations · CoolingDown
     │   ├── NotInitialised · AlreadyInitialised · ClusterFrozen
     │   ├── StaleGeneration · WrongFingerprint
-    │   └── MemberIsLive
+    │   └── MemberIsLive · TooManyMembers
     ├── NotAuthenticated · NotAllowed
     ├── SecretStoreError           the secrets manager; `is_transient` says whether to try again
     │   ├── StoreUnreachable · StoreSealed · StoreBusy                  (transient)
     │   ├── StoreConflict          compare-and-set lost: read back and look  (transient)
     │   ├── StoreTokenExpired · StoreLoginFailed · StoreForbidden
     │   ├── StoreMountMissing · StoreKvVersion1 · StoreUnsafeSettings
-    │   └── StoreDocumentInvalid · EpochMissing
+    │   └── StoreDocumentInvalid · EpochMissing · EpochForeign
     ├── StateStoreError
     │   ├── RevisionConflict       someone else changed the cluster: load again
     │   ├── FenceLost · AnotherProcess · DatabaseTooNew · StateUnavailable
@@ -143,6 +143,12 @@ class MemberIsLive(Conflict):
     code = "member_is_live"
 
 
+class TooManyMembers(Conflict):
+    """The cluster has as many members as it may have; remove those that are gone."""
+
+    code = "too_many_members"
+
+
 class NotAuthenticated(RotatorError):
     """A valid token is needed."""
 
@@ -236,6 +242,12 @@ class EpochMissing(SecretStoreError):
     """An epoch of the master secret that was in use is gone from the secrets manager."""
 
     code = "epoch_missing"
+
+
+class EpochForeign(SecretStoreError):
+    """An epoch of the master secret was opened for something else."""
+
+    code = "epoch_foreign"
 
 
 class StateStoreError(RotatorError):

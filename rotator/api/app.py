@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route as PlainRoute
 
 import rotator
@@ -134,6 +134,9 @@ class Envelope:
 
         try:
             await self.app(scope, receive, send_on)
+        except ClientDisconnect:
+            # Nobody is there to be answered, and nothing of what they asked was begun.
+            return
         except Exception as error:  # noqa: BLE001 - the last one who can answer
             answer = problems.of_bug(Request(scope), error)
             if not started:

@@ -46,6 +46,10 @@ class Principal:
         """Whether the cluster is in scope."""
         return tokens.may_see(self.token, cluster)
 
+    def has_all(self, clusters: Sequence[str]) -> bool:
+        """Whether the scope holds all of these: nobody decides about more than they have."""
+        return tokens.is_within(clusters, self.token.clusters)
+
     def require_cluster(self, cluster: str) -> None:
         """`NotFound`, for a cluster out of scope exactly as for one that does not exist."""
         if not self.may_see(cluster):
@@ -99,6 +103,12 @@ async def admit(request: Request, service: TokenService, endpoint: object) -> No
     principal = await authenticate(request, service)
     require(request, principal, roles)
     request.state.principal = principal
+    request.state.admit = lambda: admit(request, service, endpoint)
+
+
+async def admit_again(request: Request) -> None:
+    """As `admit`, after a wait: a token that was revoked meanwhile is `NotAuthenticated`."""
+    await request.state.admit()
 
 
 def require(request: Request, principal: Principal, roles: frozenset[Role]) -> None:

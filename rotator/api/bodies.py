@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn, TypeVar
 from fastapi import Depends, Request
 from pydantic import TypeAdapter, ValidationError
 
+from rotator.api import auth
 from rotator.api.problems import (
     BadBody,
     BodyTooLarge,
@@ -26,12 +27,17 @@ MAX_DEPTH: Final = 32
 MAX_REASON: Final = 1000
 BODY_SECONDS: Final = 30.0
 
-_STRINGS: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+#: What counts for depth. Each match begins where the last ended and fails at its first character
+#: or not at all: one pass, however the text is made.
+_MARKS: Final = re.compile(r'\\.|["\[{\]}]', re.DOTALL)
 _T = TypeVar("_T")
 
 
 async def read(request: Request) -> bytes:
-    """The whole body, of at most 256 KiB, kept for whoever asks again."""
+    """The whole body, of at most 256 KiB, kept for whoever asks again.
+
+    A caller decides how long it is open, so rights are looked at again once it is there.
+    """
     kept: bytes | None = getattr(request.state, "body", None)
     if kept is not None:
         return kept
@@ -47,6 +53,7 @@ async def read(request: Request) -> bytes:
                     raise BodyTooLarge
     except TimeoutError:
         raise BodyTooSlow from None
+    await auth.admit_again(request)
     request.state.body = bytes(found)
     return bytes(found)
 
@@ -63,13 +70,18 @@ def _no_constant(_name: str) -> NoReturn:
 
 
 def _require_shallow(text: str) -> None:
-    depth = 0
-    for char in _STRINGS.sub("", text):
-        if char in "[{":
+    depth, in_string = 0, False
+    for match in _MARKS.finditer(text):
+        mark = match[0]
+        if mark == '"':
+            in_string = not in_string
+        elif in_string:
+            continue
+        elif mark in "[{":
             depth += 1
             if depth > MAX_DEPTH:
                 raise BadBody(f"the body is nested deeper than {MAX_DEPTH}")
-        elif char in "]}":
+        elif mark in "]}":
             depth -= 1
 
 

@@ -40,7 +40,9 @@ async def shut_out(
     """Revoke the nodes' tokens; returns warnings about those that still cover one of them."""
     if not names:
         return []
-    found = await services.tokens.revoke_for_nodes(cluster, names, by=principal.id, reason=reason)
+    found = await services.tokens.revoke_for_nodes(
+        cluster, names, scope=principal.token.clusters, by=principal.id, reason=reason
+    )
     return [
         f"token {row.id} is for {row.nodes} and still covers a node that is excluded"
         for row in found.covering

@@ -125,8 +125,8 @@ async def wait_for_change(
 ) -> Cluster:
     """Until the generation is not the poll's, or its time is over, or the process ends.
 
-    Returns the cluster as it is then. Rights are looked at again before that, and at once when a
-    token has been revoked: *still_allowed* raises.
+    Returns the cluster as it is then. When a token has been revoked meanwhile, rights are looked
+    at again at once: *still_allowed* raises. Before it answers, the caller looks once more.
     """
     looks: Looks = request.app.state.looks
     cluster = await looks.look(name)
@@ -153,7 +153,6 @@ async def wait_for_change(
                 woken.cancel()
                 with suppress(asyncio.CancelledError):
                     await woken
-    await still_allowed()
     return await looks.look(name)
 
 

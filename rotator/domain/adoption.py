@@ -26,12 +26,23 @@ if TYPE_CHECKING:
 _NOT_RUNNING: Final = frozenset({Liveness.LOST, Liveness.JOINING})
 
 
+def _is_locked(cluster: Cluster, said: Attestation) -> bool:
+    """Whether it answers to a throwaway that a round of the emergency under way has asked for.
+
+    Any other round is only said, and would hide a cookie that somebody else knows.
+    """
+    rotation = cluster.rotation
+    if rotation is None or rotation.kind is not Kind.EMERGENCY or said.locked_round is None:
+        return False
+    return 1 <= said.locked_round <= rotation.lock_round
+
+
 def uses_unknown_cookie(cluster: Cluster, member: Member) -> bool:
     """Whether its VM answers to a cookie that is none of ours and no throwaway of a lock."""
     said = member.attestation
     if said is None or said.own is None or said.read_from is not ReadFrom.VM:
         return False
-    return said.locked_round is None and cluster.number_of(said.own) is None
+    return cluster.number_of(said.own) is None and not _is_locked(cluster, said)
 
 
 def _fresh(member: Member, rotation: Rotation) -> Attestation | None:

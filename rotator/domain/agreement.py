@@ -93,7 +93,9 @@ def disagreement(cluster: Cluster, document: DocumentView, *, fence: Fence) -> W
         return frozen("state_store_behind", "the document was written by a newer leader")
     rotation = cluster.rotation
     if rotation is not None and rotation.is_locking_out:
-        # KE2 writes over whatever is there: tampering must not be able to stop an emergency.
+        # KE2 writes over an edited document: what it holds must not keep a leaked cookie alive.
+        # It still waits, by name, where the document is missing, unreadable or of another uid, and
+        # where its fence or its last_version was raised: then it may not be ours, or not free.
         return None
     if document.edited:
         numbers = ", ".join(str(number) for number in sorted(document.edited))

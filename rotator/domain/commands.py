@@ -116,8 +116,11 @@ def next_number(cluster: Cluster, last_used: VersionNumber = VersionNumber(0)) -
     """The number of the next version: a burned one is not used again.
 
     *last_used* is the `last_version` of the cluster's document, where that can be read: a state
-    store that was restored from a copy may know less.
+    store that was restored from a copy may know less. One that leaves no number is somebody's
+    edit: the rotation begins, so that an emergency can, and waits where it would be written.
     """
+    if last_used >= MAX_NUMBER:
+        last_used = VersionNumber(0)
     return VersionNumber(max(cluster.last_version, last_used) + 1)
 
 

@@ -34,7 +34,8 @@ SCHEMA: Final = 1
 FINGERPRINT_KEY_BYTES: Final = 32
 
 _UID: Final = re.compile(r"[0-9a-f]{32}")
-_MAX_NUMBER: Final = 2**64 - 1
+#: No program counts so far; beyond it JSON readers lose digits, and databases overflow.
+MAX_NUMBER: Final = 2**53
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +199,7 @@ def to_json(document: ClusterDocument) -> dict[str, Any]:
 
 def _whole(raw: Mapping[str, Any], name: str, *, least: int = 0) -> int:
     value = raw[name]
-    if type(value) is not int or not least <= value <= _MAX_NUMBER:
+    if type(value) is not int or not least <= value <= MAX_NUMBER:
         raise StoreDocumentInvalid(f"'{name}' of the document is not a whole number in range")
     return value
 

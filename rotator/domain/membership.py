@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rotator.domain import adoption
 from rotator.domain.cluster import Attestation, Change, Cluster, Member, ReadFrom
 from rotator.domain.facts import Fact, FactKind
-from rotator.errors import StaleGeneration, WrongFingerprint
+from rotator.errors import StaleGeneration, TooManyMembers, WrongFingerprint
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from rotator.domain.ids import Fingerprint, NodeName, VersionNumber
     from rotator.domain.liveness import Crowd
+
+#: Names of one cluster, those that have left included: who may attest for a pattern of names
+#: could else make up new ones without end.
+MAX_MEMBERS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +55,7 @@ def refused(node: NodeName, kind: FactKind, *, now: datetime) -> Fact:
 
 
 def attest(crowd: Crowd, node: NodeName, said: Attestation) -> Taken:
-    """Take a report; raises `StaleGeneration` or `WrongFingerprint`.
+    """Take a report; raises `StaleGeneration`, `WrongFingerprint` or `TooManyMembers`.
 
     The answer to a node that is about to boot is part of the change: once it is told to boot,
     gates wait for it.
@@ -59,6 +63,8 @@ def attest(crowd: Crowd, node: NodeName, said: Attestation) -> Taken:
     cluster, now = crowd.cluster, crowd.now
     require_credible(cluster, node, said)
     member = cluster.members.get(node)
+    if member is None and len(cluster.members) >= MAX_MEMBERS:
+        raise TooManyMembers
     may_boot = adoption.may_join(crowd, node)
     admitted = may_boot and said.read_from is ReadFrom.BOOT
     if member is None or member.has_left or _begins_anew(member, said):

@@ -1,4 +1,8 @@
-"""Take a node's report; what is stale or false is refused, and that is a fact."""
+"""Take a node's report; what is stale or false is refused, and that is a fact.
+
+One fact for each node and kind of refusal, until the node reports well again: an agent that
+repeats itself must not fill the database.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from rotator.errors import (
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from rotator.domain.cluster import Attestation
+    from rotator.domain.cluster import Attestation, Cluster
     from rotator.domain.ids import ClusterName, Generation, NodeName
     from rotator.domain.liveness import Crowd
     from rotator.domain.membership import Taken
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from rotator.services.crowds import Crowds
 
 _ATTEMPTS: Final = 50
+_REFUSALS: Final = (FactKind.WRONG_FINGERPRINT_REFUSED, FactKind.STALE_GENERATION_REFUSED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +54,10 @@ class Attestations:
         self._crowds = crowds
         self._wakeups = wakeups
         self._poke = poke
+        self._refused: dict[ClusterName, set[tuple[NodeName, FactKind]]] = {}
 
     async def take(self, name: ClusterName, node: NodeName, said: Attestation) -> Answer:
-        """Take one; raises `StaleGeneration` or `WrongFingerprint`."""
+        """Take one; raises `StaleGeneration`, `WrongFingerprint` or `TooManyMembers`."""
         for _ in range(_ATTEMPTS):
             cluster = await self._states.load(name)
             if cluster is None:
@@ -61,13 +67,14 @@ class Attestations:
             try:
                 taken = membership.attest(crowd, node, said)
             except (StaleGeneration, WrongFingerprint) as error:
-                await self._refuse(name, node, error, now)
+                await self._refuse(cluster, node, error, now)
                 raise
             try:
                 generation = await self._store(crowd, taken)
             except RevisionConflict:
                 continue
             self._crowds.heard(name, node, at=now)
+            self._refused.get(name, set()).difference_update((node, kind) for kind in _REFUSALS)
             return Answer(
                 generation=generation, heartbeat=crowd.policy.heartbeat, join=taken.may_boot
             )
@@ -85,7 +92,7 @@ class Attestations:
 
     async def _refuse(
         self,
-        name: ClusterName,
+        cluster: Cluster,
         node: NodeName,
         error: StaleGeneration | WrongFingerprint,
         now: datetime,
@@ -95,4 +102,15 @@ class Attestations:
             if isinstance(error, WrongFingerprint)
             else FactKind.STALE_GENERATION_REFUSED
         )
-        await self._states.add_fact(membership.refused(node, kind, now=now), cluster=name)
+        refused = self._refused.setdefault(cluster.name, set())
+        # Names that are no members can be made up without end; those of members cannot.
+        is_enough = node not in cluster.members and len(refused) >= membership.MAX_MEMBERS
+        if is_enough or (node, kind) in refused:
+            return
+        refused.add((node, kind))
+        try:
+            fact = membership.refused(node, kind, now=now)
+            await self._states.add_fact(fact, cluster=cluster.name)
+        except BaseException:
+            refused.discard((node, kind))
+            raise

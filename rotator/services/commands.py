@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from rotator.services.executor import Executor
     from rotator.services.keyring import KeyRing
 
+_AT_ONCE: Final = 16  #: clusters of one emergency
 _ATTEMPTS: Final = 50  #: against others that change the same cluster at the same time
 _FULL: Final = (
     Phase.STAGED,
@@ -146,6 +148,7 @@ class Commands:
             except RevisionConflict:
                 continue
             finally:
+                # Also after a lost answer: the reconciler looks, and wakes who waits.
                 self._poke(name)
             await self._wakeups.notify(name)
             return saved
@@ -319,31 +322,52 @@ class Commands:
 
         Repeating it with the same id goes on where it was interrupted.
         """
-        rows = []
-        for name in names:
-            begun = await self._states.rotations(name, emergency_id=emergency_id, limit=1)
-            try:
-                rotation = (
-                    begun[0]
-                    if begun
-                    else await self.start(
-                        name,
-                        kind=Kind.EMERGENCY,
-                        by=by,
-                        reason=reason,
-                        exclude=exclude,
-                        force=force,
-                        emergency_id=emergency_id,
-                    )
+        slots = asyncio.Semaphore(_AT_ONCE)
+
+        async def begin(name: ClusterName) -> dict[str, str]:
+            async with slots:
+                return await self._begin_one(
+                    name,
+                    by=by,
+                    reason=reason,
+                    exclude=exclude,
+                    force=force,
+                    emergency_id=emergency_id,
                 )
-                rows.append({"cluster": name, "rotation": rotation.id})
-            except RotatorError as error:
-                rows.append({"cluster": name, "error": error.code, "detail": str(error)})
+
+        rows = await asyncio.gather(*map(begin, names))
         row = EmergencyRow(
             id=emergency_id, at=await self._states.now(), by=by, reason=reason, rows=tuple(rows)
         )
         await self._emergencies.add(row)
         return row
+
+    async def _begin_one(
+        self,
+        name: ClusterName,
+        *,
+        by: str,
+        reason: str,
+        exclude: tuple[NodeName, ...],
+        force: bool,
+        emergency_id: str,
+    ) -> dict[str, str]:
+        begun = await self._states.rotations(name, emergency_id=emergency_id, limit=1)
+        if begun:
+            return {"cluster": name, "rotation": begun[0].id}
+        try:
+            rotation = await self.start(
+                name,
+                kind=Kind.EMERGENCY,
+                by=by,
+                reason=reason,
+                exclude=exclude,
+                force=force,
+                emergency_id=emergency_id,
+            )
+        except RotatorError as error:
+            return {"cluster": name, "error": error.code, "detail": str(error)}
+        return {"cluster": name, "rotation": rotation.id}
 
     async def _on_rotation(
         self,

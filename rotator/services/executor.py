@@ -172,10 +172,10 @@ class Executor:
     async def _replace(
         self, cluster: ClusterName, document: ClusterDocument, line: Line, *, mark: int
     ) -> None:
-        self._documents.forget(cluster)
         try:
             failpoints.hit(line, "before")
-            await self._documents.store.replace(cluster, document, mark=mark)
+            with self._documents.writing(cluster):
+                await self._documents.store.replace(cluster, document, mark=mark)
             failpoints.hit(line, "after")
             failpoints.hit(line, "lost")
         except failpoints.AnswerLost as lost:

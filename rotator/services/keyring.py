@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from rotator import failpoints
 from rotator.domain.derivation import derive_cookie, derive_fingerprint_key
 from rotator.domain.master import MasterSecret
-from rotator.errors import EpochMissing, InputError, StoreUnreachable, WeakMaster
+from rotator.errors import (
+    EpochForeign,
+    EpochMissing,
+    InputError,
+    SecretStoreError,
+    StoreUnreachable,
+    WeakMaster,
+)
 from rotator.ports.master_store import Epoch
 
 if TYPE_CHECKING:
@@ -21,7 +29,7 @@ if TYPE_CHECKING:
     from rotator.domain.kdf import KdfParameters
     from rotator.ports.key_stretcher import KeyStretcher
     from rotator.ports.master_store import MasterStore
-    from rotator.ports.state_store import Epochs
+    from rotator.ports.state_store import EpochRow, Epochs
 
 SALT_BYTES: Final = 16
 SECRET_BYTES: Final = 32
@@ -34,6 +42,16 @@ def generate() -> MasterSecret:
             return MasterSecret(secrets.token_bytes(SECRET_BYTES))
         except WeakMaster:  # 32 random bytes with fewer than 16 distinct: once in 10**9 or less
             continue
+
+
+def _require_ours(
+    found: Epoch, row: EpochRow | None, master: MasterName, epoch: EpochNumber
+) -> None:
+    if row is not None and found.opened_for != row.opened_for:
+        raise EpochForeign(
+            f"epoch {epoch} of master {master} was opened for something else:"
+            " the state store is older than the secrets manager"
+        )
 
 
 class KeyRing:
@@ -59,18 +77,33 @@ class KeyRing:
         return newest.number if newest else await self._epochs.allocate(master, "first")
 
     async def next_epoch(self, master: MasterName, opened_for: str) -> EpochNumber:
-        """The number of a new epoch; the same again for the same *opened_for*."""
-        return await self._epochs.allocate(master, opened_for)
+        """The number of a new epoch; the same again for the same *opened_for*.
+
+        A number that the secrets manager has for something else is passed over: after a loss of
+        the state store numbers begin anew, and an old secret is not a new one.
+        """
+        for again in count():
+            wanted = f"{opened_for} ({again})" if again else opened_for
+            epoch = await self._epochs.allocate(master, wanted)
+            try:
+                there = await self._masters.read(master, epoch)
+            except SecretStoreError:
+                return epoch  # `open` will look again before anything is derived from it
+            if there is None or there.opened_for == wanted:
+                return epoch
+        raise AssertionError  # pragma: no cover - count() does not end
 
     async def is_open(self, master: MasterName, epoch: EpochNumber) -> bool:
         """Whether the epoch is in the secrets manager; `EpochMissing` if it was and is not."""
         if (master, epoch) in self._stretched:
             return True
         row = await self._epochs.get(master, epoch)
-        if await self._masters.read(master, epoch) is None:
+        found = await self._masters.read(master, epoch)
+        if found is None:
             if row is not None and row.is_open:
                 raise EpochMissing(f"epoch {epoch} of master {master} is gone")
             return False
+        _require_ours(found, row, master, epoch)
         if row is None or not row.is_open:
             await self._epochs.mark_open(master, epoch)
         return True
@@ -103,17 +136,16 @@ class KeyRing:
                 failpoints.hit(line, "lost")
         except failpoints.AnswerLost as lost:
             raise StoreUnreachable(str(lost)) from None
+        _require_ours(there, row, master, epoch)
         await self._epochs.mark_open(master, epoch)
         return there
 
     async def renew(self, master: MasterName, secret: MasterSecret | None) -> EpochNumber:
         """Open the next epoch, with *secret* or a random one; later versions come from it."""
         self._kdf(master)
-        while True:
-            epoch = await self._epochs.allocate(master, f"renewal {secrets.token_hex(8)}")
-            there = await self.open(master, epoch, secret=secret)
-            if secret is None or there.secret == secret:
-                return epoch
+        epoch = await self.next_epoch(master, f"renewal {secrets.token_hex(8)}")
+        await self.open(master, epoch, secret=secret)
+        return epoch
 
     def _kdf(self, master: MasterName) -> KdfParameters:
         try:

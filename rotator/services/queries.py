@@ -12,7 +12,7 @@ from rotator.errors import NotFound, RotatorError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from rotator.domain.document import StoredVersion
+    from rotator.domain.document import ClusterDocument, StoredVersion
     from rotator.domain.ids import ClusterName, ClusterUid, NodeName, VersionNumber
     from rotator.domain.liveness import Crowd
     from rotator.ports.state_store import ClusterStates
@@ -82,31 +82,32 @@ class Queries:
         desired = desired_state(crowd)
         if desired.current is None:
             return NodeView(desired=desired, uid=None, fingerprint_key=None, versions={}, pairs={})
-        wanted = [desired.current, desired.previous, desired.pending, *desired.refuse]
-        versions = {}
-        for number in wanted:
-            found = None if number is None else await self._trusted(crowd, number)
-            if found is not None:
-                versions[found.number] = found
-        key = await self._documents.read(name, max_age=float("inf"))
-        if desired.current not in versions or key is None:
+        stored = await self._documents.holding(name, desired.current)
+        trusted = _trusted(crowd, stored.document) if stored else {}
+        if stored is None or desired.current not in trusted:
             raise Changing
+        shown = (desired.current, desired.previous, desired.pending, *desired.refuse)
         return NodeView(
             desired=desired,
             uid=crowd.cluster.uid,
-            fingerprint_key=key.document.fingerprint_key,
-            versions=versions,
+            fingerprint_key=stored.document.fingerprint_key,
+            versions={n: trusted[n] for n in shown if n is not None and n in trusted},
             pairs=pairs_of(crowd.cluster, node),
         )
 
-    async def _trusted(self, crowd: Crowd, number: VersionNumber) -> StoredVersion | None:
-        """The version, if what is stored is what was written: an edited cookie is not handed out."""
-        found = await self._documents.find(crowd.cluster.name, number)
-        stored = await self._documents.read(crowd.cluster.name, max_age=float("inf"))
-        if found is None or stored is None or stored.document.cluster_uid != crowd.cluster.uid:
-            return None
-        known = crowd.cluster.versions[number].fingerprint
-        return found if stored.document.fingerprints().get(number) == known else None
+
+def _trusted(crowd: Crowd, document: ClusterDocument) -> dict[VersionNumber, StoredVersion]:
+    """The versions that are what was written: an edited cookie is not handed out."""
+    if document.cluster_uid != crowd.cluster.uid:
+        return {}
+    fingerprints = document.fingerprints()
+    on_record = crowd.cluster.versions
+    return {
+        version.number: version
+        for version in document.versions()
+        if version.number in on_record
+        and on_record[version.number].fingerprint == fingerprints[version.number]
+    }
 
 
 def _report(crowd: Crowd) -> ClusterReport:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from rotator.domain.cluster import Cluster
-    from rotator.domain.ids import ClusterName, Fence
+    from rotator.domain.ids import ClusterName, Fence, Generation
     from rotator.domain.liveness import Crowd
     from rotator.ports.cookie_store import Stored
     from rotator.ports.state_store import ClusterStates
@@ -103,7 +103,9 @@ class Reconciler:
         self._wakeups = wakeups
         self._on_lost_lease = on_lost_lease
         self.fence = fence
+        self.has_lost_lease = False
         self._paces: dict[ClusterName, _Pace] = {}
+        self._announced: dict[ClusterName, Generation] = {}
         self._jumps: dict[ClusterName, timedelta] = {}
         self._clock = _Clock(wall=crowds.serving_since)
         self._slots = asyncio.Semaphore(AT_ONCE)
@@ -160,6 +162,7 @@ class Reconciler:
             delay = await self.reconcile(name)
         except FenceLost:
             log.exception("lease lost", extra={"cluster": name})
+            self.has_lost_lease = True
             self._on_lost_lease()
             return _RESYNC
         except RevisionConflict:
@@ -216,7 +219,14 @@ class Reconciler:
         cluster = await self._states.load(name)
         if cluster is None or cluster.uid is None:
             return None
+        await self._announce(cluster)
         return self._crowds.of(cluster, now=await self._states.now())
+
+    async def _announce(self, cluster: Cluster) -> None:
+        """Wake who waits for a generation, whoever made it and whether its answer came or not."""
+        if self._announced.get(cluster.name) != cluster.generation:
+            self._announced[cluster.name] = cluster.generation
+            await self._wakeups.notify(cluster.name)
 
     async def _document(self, cluster: Cluster) -> Stored | None:
         rotation = cluster.rotation
@@ -250,9 +260,10 @@ class Reconciler:
     async def _stand(self, crowd: Crowd, blockers: tuple[Blocker, ...]) -> None:
         """Keep what blocks, with since when; freezing and thawing are facts."""
         cluster = crowd.cluster
-        since = {standing.blocker: standing.since for standing in cluster.blockers}
+        # What is said about it may change; since when it blocks does not.
+        since = {(s.blocker.code, s.blocker.subject): s.since for s in cluster.blockers}
         standings = tuple(
-            Standing(blocker=blocker, since=since.get(blocker, crowd.now)) for blocker in blockers
+            Standing(blocker=b, since=since.get((b.code, b.subject), crowd.now)) for b in blockers
         )
         if standings == cluster.blockers:
             return
@@ -267,37 +278,47 @@ class Reconciler:
         await self._states.save(cluster, Change(cluster=standing, facts=(fact,)), fence=self.fence)
 
     async def _stand_quietly(self, name: ClusterName, blockers: tuple[Blocker, ...]) -> None:
-        """Name what blocks, if the state store can be used at all."""
+        """Name what blocks, if the state store can be used at all.
+
+        A frozen cluster stays frozen: only a pass that has read the document can thaw it.
+        """
         try:
             crowd = await self._look(name)
             if crowd is not None:
-                await self._stand(crowd, blockers)
+                standing = (s.blocker for s in crowd.cluster.blockers)
+                frozen = tuple(b for b in standing if b.subject == "frozen")
+                await self._stand(crowd, (*frozen, *blockers))
         except RotatorError:
             log.warning("blockers not stored", extra={"cluster": name})
 
     async def _watch_the_clock(self) -> None:
+        names = await self._states.names()
         now = await self._states.now()
         jump = self._clock.jump(now)
         if abs(jump) <= CLOCK_TOLERANCE:
             return
         log.warning("clock jumped", extra={"seconds": round(jump.total_seconds())})
         self._crowds.serving_since = now
-        for name in await self._states.names():
+        for name in names:
             self._jumps[name] = self._jumps.get(name, timedelta()) + jump
             self._paces.setdefault(name, _Pace()).due_at = 0.0
 
     async def _mind_the_jump(self, crowd: Crowd) -> bool:
         """Whether a running window was begun anew because the clock has jumped."""
         await self._watch_the_clock()
-        jump = self._jumps.get(crowd.cluster.name)
+        name = crowd.cluster.name
+        jump = self._jumps.pop(name, None)
         if jump is None:
             return False
-        now = await self._states.now()
-        change = steps.restart_window(replace(crowd, now=now), jump=jump)
-        if change is not None:
-            invariants.check(crowd, change)
-            await self._states.save(crowd.cluster, change, fence=self.fence)
-        del self._jumps[crowd.cluster.name]
+        try:
+            now = await self._states.now()
+            change = steps.restart_window(replace(crowd, now=now), jump=jump)
+            if change is not None:
+                invariants.check(crowd, change)
+                await self._states.save(crowd.cluster, change, fence=self.fence)
+        except RotatorError:
+            self._jumps[name] = self._jumps.get(name, timedelta()) + jump
+            raise
         return True
 
 

@@ -43,7 +43,7 @@ class Revoked:
     """What was revoked for some nodes, and what still covers them."""
 
     revoked: tuple[str, ...]  #: ids of tokens
-    covering: tuple[TokenRow, ...]  #: patterns with ``*``: others need them
+    covering: tuple[TokenRow, ...]  #: patterns with ``*``, and tokens that reach out of scope
 
 
 def covers(pattern: str, name: str) -> bool:
@@ -66,6 +66,11 @@ def covers(pattern: str, name: str) -> bool:
 def may_see(token: TokenRow, cluster: str) -> bool:
     """Whether the cluster is in the token's scope."""
     return ANY in token.clusters or cluster in token.clusters
+
+
+def is_within(clusters: Sequence[str], scope: Sequence[str]) -> bool:
+    """Whether a scope holds all of these clusters; either may be ``*``."""
+    return ANY in scope or (ANY not in clusters and set(scope).issuperset(clusters))
 
 
 class TokenService:
@@ -164,9 +169,18 @@ class TokenService:
             await self._wakeups.notify(ClusterName(name))
 
     async def revoke_for_nodes(
-        self, cluster: ClusterName, nodes: Sequence[NodeName], *, by: str, reason: str = ""
+        self,
+        cluster: ClusterName,
+        nodes: Sequence[NodeName],
+        *,
+        scope: Sequence[str],
+        by: str,
+        reason: str = "",
     ) -> Revoked:
-        """Revoke each node token of the cluster that is exactly for one of *nodes*."""
+        """Revoke each node token of the cluster that is exactly for one of *nodes*.
+
+        One that also opens clusters out of *scope* is another's to revoke, and only named.
+        """
         now = await self._states.now()
         usable = [
             row
@@ -176,7 +190,7 @@ class TokenService:
             and row.revoked_at is None
             and row.expires_at > now
         ]
-        exact = [row for row in usable if row.nodes in nodes]
+        exact = [row for row in usable if row.nodes in nodes and is_within(row.clusters, scope)]
         for row in exact:
             await self.revoke(row.id, by=by, reason=reason)
         covering = [

@@ -113,9 +113,13 @@ async def show_cookie(request: Request) -> Response:
         request, services, name, poll=poll, still_allowed=still_allowed
     )
     if longpoll.is_known(poll, name, cluster.generation):
+        await still_allowed()
         known = {"etag": longpoll.etag(name, cluster.generation)}
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=known)
     view = await _view(services, name, node)
+    # After the view: a node is shut out before its cluster has a new cookie, so whoever still
+    # has their rights here was owed all that the view holds.
+    await still_allowed()
     found = mapping.desired(name, view, adoption_mode=ADOPTION)
     return answered(found, etag=longpoll.etag(name, found.generation))
 

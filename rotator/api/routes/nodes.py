@@ -115,7 +115,9 @@ async def remove(
     # Tried on paper first: what is refused must not have cost the node its token.
     request = domain.Request(by=principal.id, reason=reason, at=crowd.now)
     domain.remove(crowd, name, request, force=body.force)
-    tokens = await services.tokens.revoke_for_nodes(cluster, [name], by=principal.id, reason=reason)
+    tokens = await services.tokens.revoke_for_nodes(
+        cluster, [name], scope=principal.token.clusters, by=principal.id, reason=reason
+    )
     await services.commands.remove(cluster, name, by=principal.id, reason=reason, force=body.force)
     return answered(
         v1.Removed(

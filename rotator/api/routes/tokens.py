@@ -25,12 +25,6 @@ _KEPT: Final = timedelta(hours=24)
 _ID_LENGTH: Final = 24
 
 
-def _is_within(principal: Principal, clusters: tuple[str, ...] | list[str]) -> bool:
-    """Whether the caller's scope holds all of these: nobody hands out more than they have."""
-    own = principal.token.clusters
-    return "*" in own or ("*" not in clusters and set(own).issuperset(clusters))
-
-
 async def create(
     request: Request,
     body: Annotated[v1.CreateToken, bodies.command(v1.CreateToken)],
@@ -38,7 +32,7 @@ async def create(
     principal: Asking,
 ) -> Response:
     """Make a token. Under an idempotency key it is made once; its answer is not kept."""
-    if not _is_within(principal, body.clusters):
+    if not principal.has_all(body.clusters):
         raise NotAllowed("a token cannot reach further than the one that makes it")
     key = await idempotency.key_of(request)
     if key is None:
@@ -80,7 +74,7 @@ async def _make(
 async def list_tokens(services: Asked, principal: Asking) -> Response:
     """The tokens within the caller's scope, newest first."""
     found = await services.tokens.list()
-    seen = [mapping.token(row) for row in found if _is_within(principal, row.clusters)]
+    seen = [mapping.token(row) for row in found if principal.has_all(row.clusters)]
     return answered(v1.Tokens(tokens=seen))
 
 
@@ -92,7 +86,7 @@ async def revoke(
 ) -> Response:
     """Refuse a token from now on, on every replica; repeating it is harmless."""
     found = await services.tokens.find(token)
-    if found is None or not _is_within(principal, found.clusters):
+    if found is None or not principal.has_all(found.clusters):
         raise NotFound
     reason = bodies.reason(body.reason, required=False)
     return answered(
