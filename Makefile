@@ -64,6 +64,10 @@ bench: setup  ## Start, memory, rotation and key stretching, as numbers and rati
 
 ##@ Now and then
 
+.PHONY: openapi
+openapi: setup  ## Write docs/reference/openapi.json again
+	$(BIN)/python -m rotator.api.openapi > docs/reference/openapi.json
+
 .PHONY: lock
 lock:  ## Write requirements/*.txt again (UPGRADE=--upgrade takes the newest)
 	@tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
