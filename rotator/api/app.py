@@ -135,8 +135,7 @@ class Envelope:
         try:
             await self.app(scope, receive, send_on)
         except ClientDisconnect:
-            # Nobody is there to be answered, and nothing of what they asked was begun.
-            return
+            return  # nobody is there to be answered, and hanging up is no bug
         except Exception as error:  # noqa: BLE001 - the last one who can answer
             answer = problems.of_bug(Request(scope), error)
             if not started:

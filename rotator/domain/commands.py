@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from rotator.domain.cluster import Change, Cluster, Member
+from rotator.domain.document import MAX_NUMBER
 from rotator.domain.facts import Fact, FactKind
 from rotator.domain.ids import VersionNumber
 from rotator.domain.liveness import Liveness

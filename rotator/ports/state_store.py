@@ -131,6 +131,10 @@ class ClusterStates(Protocol):
         """A fact that changes no cluster (a refused report, a token)."""
         ...
 
+    async def keep(self, receipt: Receipt) -> None:
+        """Store a receipt before what it is for begins; `StateUnavailable` if its key is in use."""
+        ...
+
     async def receipt(self, principal: str, key: str, *, now: datetime) -> Receipt | None:
         """The answer that was given to this key within 24 h."""
         ...

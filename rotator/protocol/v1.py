@@ -238,7 +238,7 @@ class Removed:
     cluster: str
     node: str
     revoked_tokens: list[str]  #: ids
-    covering_tokens: list[str]  #: ids of tokens that still cover the name: patterns, or out of scope
+    covering_tokens: list[str]  #: ids of tokens that still cover it: patterns, or out of scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
-from rotator.adapters.derivation import Stretcher
+from rotator.adapters.derivation import Stretcher, profile
 from rotator.domain.actions import Line
-from rotator.domain.derivation import derive_cookie
-from rotator.domain.ids import ClusterName, EpochNumber, MasterName
+from rotator.domain.derivation import derive_cookie, derive_fingerprint_key
+from rotator.domain.ids import ClusterName, EpochNumber, MasterName, VersionNumber
+from rotator.domain.master import MasterSecret
+from rotator.ports.master_store import Epoch
+from rotator.testing.factories import KEY, UID, a_document
 from tests.support import canary
 from tests.support.service import Service
 
@@ -64,6 +67,37 @@ def test_a_crash_at_each_write_in_turn_loses_nothing(
         assert_no_leak(service, place)
     finally:
         service.stop()
+
+
+async def test_a_cookie_that_was_removed_is_searched_for_too(
+    tmp_path: Path, secret_stores: Any
+) -> None:
+    """What is looked for is every cookie that was ever made, not what is stored at the end."""
+    place = secret_stores("local", tmp_path)
+    stretcher = Stretcher()
+    value = Epoch(
+        secret=MasterSecret(bytes(range(32))),
+        salt=bytes(16),
+        kdf=profile("argon2id", "cheapest-argon2id"),
+        opened_for="test",
+    )
+    stores = place.open()
+    try:
+        await stores.masters.create(MasterName("default"), EpochNumber(1), value)
+        await stores.cookies.create(ClusterName(CLUSTER), a_document(3))
+        key = await stretcher.stretch(value)
+    finally:
+        stretcher.close()
+        await stores.close()
+    made = [(1, None, "imported"), (2, 1, "derived"), (3, 1, "derived")]
+    versions = [{"number": n, "epoch": epoch, "origin": origin} for n, epoch, origin in made]
+    found = await secrets_of(place, {"uid": UID, "versions": versions})
+    removed = derive_cookie(key, uid=UID, number=VersionNumber(2))
+    assert found["version 1"] == IMPORTED.encode()
+    assert found["version 2"] == removed.reveal().encode()
+    assert found["stretched 1"] == key
+    assert found["fingerprint key 1"] == derive_fingerprint_key(key, uid=UID)
+    assert found["fingerprint key"] == KEY
 
 
 def initialise(service: Service) -> dict[str, Any]:
@@ -166,28 +200,50 @@ def check(
 
 
 def assert_no_leak(service: Service, place: Any) -> None:
-    """Neither cookie nor master is in a log, a database, an argument or an environment."""
+    """No secret is in a log, a database, an argument or an environment, wherever it is by now.
+
+    What the API answers to nodes is not searched: it hands out cookies.
+    """
     assert service.process is not None
     where = canary.files_below(service.directory, leaving_out=[service.directory / "secrets"])
     where |= canary.process(service.process.pid)
     assert any(name.endswith(".sqlite") for name in where)
-    assert canary.find(asyncio.run(secrets_of(place)), where) == []
+    shown = service.get(f"clusters/{CLUSTER}")
+    assert canary.find(asyncio.run(secrets_of(place, shown)), where) == []
 
 
-async def secrets_of(place: Any) -> dict[str, bytes]:
-    """Every cookie and master that is stored."""
-    stores = place.open()
+async def secrets_of(place: Any, shown: dict[str, Any]) -> dict[str, bytes]:
+    """Every secret there ever was, stored to this day or not.
+
+    The cookie of each version is derived afresh, so those that were removed are among them.
+    """
+    stores, stretcher = place.open(), Stretcher()
     try:
         stored = await stores.cookies.read(ClusterName(CLUSTER))
-        found = {
-            f"version {v.number}": v.cookie.reveal().encode() for v in stored.document.versions()
+        found = {"fingerprint key": stored.document.fingerprint_key}
+        found |= {
+            f"stored {v.number}": v.cookie.reveal().encode() for v in stored.document.versions()
         }
+        keys: dict[int, bytes] = {}
         for number in range(1, 6):
             epoch = await stores.masters.read(MasterName("default"), EpochNumber(number))
             if epoch is not None:
+                keys[number] = await stretcher.stretch(epoch)
                 found[f"master {number}"] = epoch.secret.reveal()
+                found[f"stretched {number}"] = keys[number]
+                key = derive_fingerprint_key(keys[number], uid=shown["uid"])
+                found[f"fingerprint key {number}"] = key
+        for version in shown["versions"]:
+            number, epoch = version["number"], version["epoch"]
+            cookie = (
+                IMPORTED
+                if version["origin"] == "imported"
+                else derive_cookie(keys[epoch], uid=shown["uid"], number=number).reveal()
+            )
+            found[f"version {number}"] = cookie.encode()
         return found
     finally:
+        stretcher.close()
         await stores.close()
 
 

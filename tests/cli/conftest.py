@@ -23,6 +23,10 @@ TOKEN = "rot_abcdefghijkl_PLANTEDSECRETofTheTokenThatMustNotBeShown00"
 SECONDS = 30
 
 
+# A run in the background of a shell is born deaf to Ctrl-C, and so would be what it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @dataclass(frozen=True)
 class Ran:
     """How it ended, and what it printed."""

@@ -216,14 +216,15 @@ class Rotations(RuleBasedStateMachine):
                 return
             raise AssertionError("an older report was taken")
 
-    @rule(name=names, known=st.booleans())
-    def is_set_by_hand(self, name: str, known: bool) -> None:
-        """Somebody sets a cookie on a node: one that nobody knows, or one that is over."""
+    @rule(name=names, what=st.sampled_from(["unknown", "over", "previous"]))
+    def is_set_by_hand(self, name: str, what: str) -> None:
+        """Somebody sets a cookie on a node: unknown, over, or previous while it is accepted."""
         node = self.node(name)
         if node is None or not node.is_running:
             return
-        over = sorted(self.world.over)
-        node.own = self.world.numbers[over[-1]] if known and over else WRONG
+        older = {"over": max(self.world.over, default=None), "previous": self.world.previous()}
+        number = older.get(what)
+        node.own = WRONG if number is None else self.world.numbers[number]
         node.is_truthful = False
 
     @rule(name=names)

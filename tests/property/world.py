@@ -424,6 +424,11 @@ class World:
         found = self.document.find(number)
         return None if found is None else found.cookie.fingerprint(KEY, UID)
 
+    def previous(self) -> VersionNumber | None:
+        """The former version while a node may still use it."""
+        found = self.cluster.at_stage(VersionStage.PREVIOUS)
+        return found.number if found and found.number in self.cluster.accepted() else None
+
     def attest(self, node: Node, said: Attestation) -> bool:
         """Send a report; whether the answer lets the node boot."""
         taken = membership.attest(self.crowd(), node.name, said)

@@ -247,6 +247,12 @@ class SqlClusterStates:
             return await chain.first_broken(connection, cluster or chain.SERVICE, kept=kept)
 
     @undisturbed
+    async def keep(self, receipt: Receipt) -> None:
+        """See the port."""
+        async with self._database.transaction() as connection:
+            await receipts.add(connection, receipt)
+
+    @undisturbed
     async def receipt(self, principal: str, key: str, *, now: datetime) -> Receipt | None:
         """See the port."""
         async with self._database.glance() as connection:

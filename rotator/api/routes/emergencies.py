@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import json
+from dataclasses import KW_ONLY, dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -12,9 +13,11 @@ from starlette.responses import Response
 from rotator.api import bodies, exclusions, idempotency, mapping
 from rotator.api.auth import Role
 from rotator.api.dependencies import Asked, Asking, Route, Services, answered
-from rotator.api.problems import KeyReused
+from rotator.domain import commands as domain
 from rotator.domain.ids import ClusterName, RotationId
-from rotator.errors import InputError, NotFound
+from rotator.domain.rotation import Kind
+from rotator.errors import Conflict, InputError, NotFound
+from rotator.ports.state_store import Receipt
 from rotator.protocol import v1
 from rotator.services.commands import new_id
 
@@ -25,7 +28,17 @@ if TYPE_CHECKING:
     from rotator.ports.state_store import EmergencyRow
 
 _ANY: Final = "*"
-_KEPT: Final = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """An emergency as it was asked for, in the caller's scope."""
+
+    clusters: tuple[ClusterName, ...]
+    _: KW_ONLY
+    exclude: tuple[NodeName, ...]
+    reason: str
+    force: bool
 
 
 async def _wanted(services: Services, principal: Principal, named: list[str]) -> list[ClusterName]:
@@ -50,77 +63,85 @@ async def start(
     reason = bodies.reason(body.reason, required=True)
     names = await _wanted(services, principal, body.clusters)
     exclude = await exclusions.known(services, names, body.exclude)
+    wanted = _Wanted(tuple(names), exclude=exclude, reason=reason, force=body.force)
     key = await idempotency.key_of(request)
     if key is None:
         now = await services.queries.states.now()
-        return await _run(
-            services,
-            principal,
-            names=names,
-            exclude=exclude,
-            reason=reason,
-            force=body.force,
-            emergency_id=new_id(now),
-        )
+        return await _run(services, principal, wanted, emergency_id=new_id(now))
     with idempotency.alone(request, key):
-        emergency_id, begun = await _of_key(services, key)
+        emergency_id = await _of_key(services, key)
+        begun = await services.emergencies.get(emergency_id)
         if begun is not None:
-            return await _again(services, begun, names, reason)
-        return await _run(
-            services,
-            principal,
-            names=names,
-            exclude=exclude,
-            reason=reason,
-            force=body.force,
-            emergency_id=emergency_id,
-        )
+            return _answer(await _report(services, begun), {idempotency.REPLAYED: "true"})
+        return await _run(services, principal, wanted, emergency_id=emergency_id)
 
 
-async def _of_key(services: Services, key: Key) -> tuple[str, EmergencyRow | None]:
-    """The emergency that belongs to a key, so that one that was interrupted goes on.
+async def _of_key(services: Services, key: Key) -> str:
+    """The id that belongs to a key for its 24 hours; `KeyReused` for another request.
 
-    Its id is made of the key; once a key is forgotten, also of when it was used before.
+    It is kept before anything is done under it, so that an emergency that was interrupted, and has
+    no row yet, goes on with the same one, and only for the same request.
     """
-    emergency_id = key.digest("emergency")[:24]
-    now = await services.queries.states.now()
-    while (begun := await services.emergencies.get(emergency_id)) is not None:
-        if now - begun.at < _KEPT:
-            return emergency_id, begun
-        emergency_id = key.digest(f"emergency after {mapping.instant(begun.at)}")[:24]
-    return emergency_id, None
+    states = services.queries.states
+    now = await states.now()
+    kept = await states.receipt(key.principal, key.text, now=now)
+    if kept is not None:
+        idempotency.require_same(key, kept.request_hash)
+        return str(json.loads(kept.body)["id"])
+    emergency_id = new_id(now)
+    await states.keep(
+        Receipt(
+            principal=key.principal,
+            key=key.text,
+            request_hash=key.request_hash,
+            status=HTTPStatus.ACCEPTED,
+            body=json.dumps({"id": emergency_id}),
+            at=now,
+        )
+    )
+    return emergency_id
 
 
-async def _again(
-    services: Services, begun: EmergencyRow, names: list[ClusterName], reason: str
-) -> Response:
-    if begun.reason != reason or {row["cluster"] for row in begun.rows} != set(names):
-        raise KeyReused
-    return _answer(await _report(services, begun), {idempotency.REPLAYED: "true"})
+async def _shut_out(
+    services: Services, principal: Principal, wanted: _Wanted, *, emergency_id: str
+) -> list[str]:
+    """Shut the excluded out of each cluster whose emergency will start, or has started."""
+    warnings: list[str] = []
+    for name in wanted.clusters if wanted.exclude else ():
+        if await _is_refused(services, name, wanted, emergency_id=emergency_id):
+            continue
+        warnings += await exclusions.shut_out(
+            services, principal, name, wanted.exclude, reason=wanted.reason
+        )
+    return list(dict.fromkeys(warnings))
+
+
+async def _is_refused(
+    services: Services, name: ClusterName, wanted: _Wanted, *, emergency_id: str
+) -> bool:
+    """Tried on paper first: what is refused must not have cost a node its token."""
+    if await services.queries.states.rotations(name, emergency_id=emergency_id, limit=1):
+        return False
+    try:
+        domain.why_not_start(await services.queries.crowd(name), Kind.EMERGENCY, force=wanted.force)
+    except Conflict:
+        return True
+    return False
 
 
 async def _run(
-    services: Services,
-    principal: Principal,
-    *,
-    names: list[ClusterName],
-    exclude: tuple[NodeName, ...],
-    reason: str,
-    force: bool,
-    emergency_id: str,
+    services: Services, principal: Principal, wanted: _Wanted, *, emergency_id: str
 ) -> Response:
-    warnings: list[str] = []
-    for name in names:
-        warnings += await exclusions.shut_out(services, principal, name, exclude, reason=reason)
+    warnings = await _shut_out(services, principal, wanted, emergency_id=emergency_id)
     row = await services.commands.emergency(
-        names,
+        wanted.clusters,
         by=principal.id,
-        reason=reason,
-        exclude=exclude,
-        force=force,
+        reason=wanted.reason,
+        exclude=wanted.exclude,
+        force=wanted.force,
         emergency_id=emergency_id,
     )
-    return _answer(await _report(services, row, warnings=list(dict.fromkeys(warnings))), {})
+    return _answer(await _report(services, row, warnings=warnings), {})
 
 
 def _answer(report: v1.EmergencyReport, headers: dict[str, str]) -> Response:

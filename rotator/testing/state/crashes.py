@@ -84,6 +84,15 @@ class ReceiptsContract:
         assert await other.clusters.receipt("token:1", "k1", now=NOW) == a_receipt()
         assert await state.clusters.receipt("token:2", "k1", now=NOW) is None
 
+    async def test_a_receipt_may_be_stored_before_its_change(
+        self, state: State, other: State
+    ) -> None:
+        """A receipt that is kept alone is seen by every process, and its key is taken."""
+        await state.clusters.keep(a_receipt())
+        assert await other.clusters.receipt("token:1", "k1", now=NOW) == a_receipt()
+        with pytest.raises(StateUnavailable):
+            await other.clusters.keep(a_receipt())
+
     async def test_a_receipt_lasts_a_day(self, state: State) -> None:
         """After 24 hours it counts no more, and its key can be used again."""
         before = await declared(state)

@@ -172,6 +172,9 @@ def test_libraries_say_nothing_below_warning(
 ) -> None:
     """At DEBUG of ours no library's headers, bodies or parameters are printed, known or not."""
     configure(level="debug", format="json")
+    # Another test of this process may have let uvicorn configure its own loggers.
+    logging.getLogger(library).propagate = True
+    logging.getLogger(library).disabled = False
 
     logging.getLogger(library).debug("header: X-Vault-Token")
     logging.getLogger(library).info("parameters")

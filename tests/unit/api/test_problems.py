@@ -13,7 +13,8 @@ from rotator.services.queries import Changing
 def _every(kind=errors.RotatorError):
     yield kind
     for below in kind.__subclasses__():
-        yield from _every(below)
+        if below.__module__ == errors.__name__:  # adapters keep their own to themselves
+            yield from _every(below)
 
 
 def _request():

@@ -146,13 +146,38 @@ def test_an_unknown_member_counts_as_live() -> None:
         (an_attestation(11), False),
         (an_attestation(None), False),
         (an_attestation(None, own="f1:x"), True),
-        (an_attestation(None, own="f1:x", locked_round=1), False),
         (an_attestation(None, own="f1:x", read_from=ReadFrom.NONE), False),
     ],
 )
 def test_an_unknown_cookie_is_one_that_a_vm_answers_to(said, is_unknown: bool) -> None:
-    """A throwaway is none, and neither is a guess about a VM that cannot be reached."""
+    """A guess about a VM that cannot be reached is none."""
     found = [b.subject for b in adoption.unknown_cookies(_crowd(INSTALLING, said))]
+    assert found == (["a"] if is_unknown else [])
+
+
+@pytest.mark.parametrize(
+    ("rotation", "round_", "is_unknown"),
+    [
+        (None, 0, True),
+        (None, 1, True),
+        (INSTALLING, 0, True),
+        (INSTALLING, 1, True),
+        (a_rotation(Phase.INSTALLING, lock_round=1), 1, True),
+        (an_emergency(Phase.LOCKING, lock_round=2), None, True),
+        (an_emergency(Phase.LOCKING, lock_round=2), -1, True),
+        (an_emergency(Phase.LOCKING, lock_round=2), 0, True),
+        (an_emergency(Phase.LOCKING, lock_round=2), 1, False),
+        (an_emergency(Phase.LOCKING, lock_round=2), 2, False),
+        (an_emergency(Phase.LOCKING, lock_round=2), 3, True),
+        (an_emergency(Phase.PROMOTING), 1, False),
+        (an_emergency(Phase.ROLLING_OUT), 1, False),
+        (an_emergency(Phase.RETIRING), 1, False),
+    ],
+)
+def test_no_claimed_round_hides_an_unknown_cookie(rotation, round_, is_unknown: bool) -> None:
+    """A throwaway is excused only in a round of the emergency that runs."""
+    said = an_attestation(None, own="f1:x", locked_round=round_)
+    found = [b.subject for b in adoption.unknown_cookies(_crowd(rotation, said))]
     assert found == (["a"] if is_unknown else [])
 
 

@@ -7,6 +7,7 @@ import pytest
 from rotator.domain import commands
 from rotator.domain.cluster import Blocker, Cluster, ReadFrom, Standing
 from rotator.domain.commands import Request, Start
+from rotator.domain.document import MAX_NUMBER
 from rotator.domain.facts import FactKind
 from rotator.domain.rotation import Kind, Phase
 from rotator.domain.version import Origin, Stage
@@ -82,6 +83,12 @@ def test_a_manual_rotation_takes_the_next_number_and_grows_no_generation() -> No
 def test_the_next_number_is_above_what_the_document_has_used() -> None:
     """A state store that was restored from a copy does not give a number out again."""
     assert _start(a_cluster(), last_used=20).cluster.rotation.to_version == 21
+
+
+def test_an_emergency_begins_even_where_the_document_leaves_no_number() -> None:
+    """Whoever raises `last_version` to the limit cannot have it refused; it waits by name later."""
+    assert _emergency(a_cluster(), last_used=MAX_NUMBER - 1).cluster.rotation.to_version == 2**53
+    assert _emergency(a_cluster(), last_used=MAX_NUMBER).cluster.rotation.to_version == 12
 
 
 def test_an_emergency_revokes_all_that_was_readable_and_supersedes() -> None:

@@ -75,7 +75,7 @@ versions = st.builds(
     epoch=st.none() | st.integers(1, 2**31).map(EpochNumber),
     origin=st.sampled_from(Origin),
 )
-whole = st.integers(0, 2**64 - 1)
+whole = st.integers(0, 2**53)
 stamps = st.builds(
     Stamp,
     fence=whole.map(Fence),
@@ -95,7 +95,7 @@ def any_documents(draw: st.DrawFn) -> ClusterDocument:
     ]
     return ClusterDocument(
         cluster_uid=ClusterUid(draw(st.binary(min_size=16, max_size=16)).hex()),
-        last_version=VersionNumber(draw(st.integers(3, 2**64 - 1))),
+        last_version=VersionNumber(draw(st.integers(3, 2**53))),
         fingerprint_key=draw(st.binary(min_size=32, max_size=32)),
         stamp=draw(stamps),
         current=slots[0],
@@ -147,6 +147,26 @@ def test_a_damaged_document_is_refused_without_repeating_it(name: str, value: ob
     assert caught.value.__context__ is None
 
 
+@pytest.mark.parametrize("slot", ["current", "previous", "pending"])
+@pytest.mark.parametrize("name", ["number", "epoch"])
+@pytest.mark.parametrize("absurd", [2**53 + 1, 2**63, 10**400])
+def test_an_absurd_number_is_refused_on_reading(slot: str, name: str, absurd: int) -> None:
+    """No number gets in that a database, or another reader of JSON, would not hold."""
+    raw = stored()
+    raw[slot][name] = absurd
+    raw["last_version"] = 2**53
+    with pytest.raises(StoreDocumentInvalid, match=f"'{name}'"):
+        documents.from_json(raw)
+
+
+@pytest.mark.parametrize("name", ["last_version", "fence", "generation"])
+def test_an_absurd_count_is_refused_on_reading(name: str) -> None:
+    """The largest that is read is one that every reader of JSON still counts exactly."""
+    documents.from_json(stored() | {name: 2**53})
+    with pytest.raises(StoreDocumentInvalid, match=f"'{name}'"):
+        documents.from_json(stored() | {name: 2**53 + 1})
+
+
 @pytest.mark.parametrize("name", ["number", "cookie", "epoch", "origin"])
 @pytest.mark.parametrize("value", [True, 0, -1, 2**64, CANARY + " ", [CANARY, "b"], ...])
 def test_a_damaged_version_is_refused_without_repeating_it(name: str, value: object) -> None:
@@ -173,6 +193,7 @@ def test_a_damaged_version_is_refused_without_repeating_it(name: str, value: obj
         ({"cluster_uid": "00" * 15}, "cluster_uid"),
         ({"fingerprint_key": "AAAA"}, "fingerprint key"),
         ({"last_version": 2}, "last_version"),
+        ({"last_version": 2**53 + 1}, "last_version"),
         ({"last_version": 2**64}, "last_version"),
         ({"facts_head": {"seq": 1, "hash": 5}}, "hash"),
         ({"rotation": 5}, "rotation"),

@@ -8,7 +8,7 @@ from rotator.domain import membership
 from rotator.domain.cluster import Cluster, Proof, ReadFrom
 from rotator.domain.facts import FactKind
 from rotator.domain.rotation import Phase
-from rotator.errors import StaleGeneration, WrongFingerprint
+from rotator.errors import StaleGeneration, TooManyMembers, WrongFingerprint
 from rotator.testing.factories import (
     NAME,
     NOW,
@@ -38,6 +38,19 @@ def test_a_stranger_joins_by_attesting() -> None:
     assert taken.change.cluster.members["a"].attestation == an_attestation()
     assert taken.change.cluster.generation == 43
     assert _kinds(taken) == [FactKind.MEMBER_JOINED, FactKind.MEMBER_ATTESTED]
+
+
+def test_a_new_name_beyond_the_cap_of_members_is_refused() -> None:
+    """Those that are members are heard, gone or not; a place is free when one is removed."""
+    gone = [a_member(f"n{n}", has_left=True) for n in range(membership.MAX_MEMBERS - 1)]
+    almost = a_cluster(members=gone)
+    full = _attest(almost, an_attestation()).change.cluster
+    assert len(full.members) == membership.MAX_MEMBERS
+    for said in (an_attestation(), BOOT):
+        with pytest.raises(TooManyMembers):
+            _attest(full, said, "b")
+    assert _attest(full, an_attestation(file="f1:x")).change is not None
+    assert not _attest(full, an_attestation(), "n0").change.cluster.members["n0"].has_left
 
 
 def test_before_init_a_heartbeat_makes_a_member_and_no_generation() -> None:
@@ -76,8 +89,10 @@ def test_an_unknown_cookie_is_a_fact_and_a_throwaway_is_not() -> None:
     """A node that is locked answers to a cookie that nobody shall know."""
     taken = _attest(a_cluster(), an_attestation(None, own="f1:x"))
     assert FactKind.UNKNOWN_COOKIE_SEEN in _kinds(taken)
-    taken = _attest(a_cluster(), an_attestation(None, own="f1:x", locked_round=1))
-    assert FactKind.UNKNOWN_COOKIE_SEEN not in _kinds(taken)
+    locked = an_attestation(None, own="f1:x", locked_round=1)
+    assert FactKind.UNKNOWN_COOKIE_SEEN in _kinds(_attest(a_cluster(), locked))
+    locking = a_cluster(an_emergency(Phase.LOCKING))
+    assert FactKind.UNKNOWN_COOKIE_SEEN not in _kinds(_attest(locking, locked))
 
 
 @pytest.mark.parametrize(

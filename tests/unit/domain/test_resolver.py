@@ -149,12 +149,25 @@ def test_a_document_from_another_time_freezes(rotation, stages, possible, slots)
 
 
 @pytest.mark.parametrize("document", [a_document(10), a_document(11, rotation="somebody")])
-def test_tampering_does_not_stop_an_emergency(document) -> None:
-    """KE2 writes over whatever is there; another cluster's document it leaves alone."""
+def test_an_edited_document_does_not_stop_an_emergency(document) -> None:
+    """KE2 writes over what it holds."""
+    assert _resolve(a_cluster(an_emergency(Phase.PROMOTING)), document) == Revoke()
+
+
+@pytest.mark.parametrize(
+    ("document", "code"),
+    [
+        (None, "document_missing"),
+        (replace(a_document(11), cluster_uid="aa" * 16), "foreign_document"),
+        (a_document(11, fence=2**53), "state_store_behind"),
+        (a_document(11, last=2**53), "state_store_behind"),
+    ],
+)
+def test_an_emergency_that_may_not_write_waits_by_name(document, code: str) -> None:
+    """A person is told which; an old copy of the document in its place lets it go on."""
     cluster = a_cluster(an_emergency(Phase.PROMOTING))
-    assert _resolve(cluster, document) == Revoke()
-    other = replace(document, cluster_uid="aa" * 16)
-    assert _blockers(_resolve(cluster, other)) == ["foreign_document"]
+    assert _blockers(_resolve(cluster, document)) == [code]
+    assert _resolve(cluster, a_document(10, 9, last=10)) == Revoke()
 
 
 ORDER = [
