@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 import ssl
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ from rotator.services.reconciler import Reconciler
 from rotator.services.tokens import TokenService
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from rotator.adapters.state.store import State
     from rotator.domain.ids import EpochNumber, MasterName
@@ -82,6 +83,7 @@ class Service:
     tokens: TokenService
     state: State
     keyring: KeyRing
+    check_store: Callable[[], Awaitable[None]]
 
 
 @asynccontextmanager
@@ -148,7 +150,7 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             {"state_store": _answers(state), "secrets_manager": stores.cookies.check},
             now=now,
         )
-        yield Service(app, health, reconciler, crowds, tokens, state, keyring)
+        yield Service(app, health, reconciler, crowds, tokens, state, keyring, stores.cookies.check)
 
 
 def _answers(state: State) -> Any:  # noqa: ANN401 - an async check
@@ -221,6 +223,16 @@ async def _reload(service: Service, before: Settings, read: Callable[[], Setting
         log.error("configuration not taken; the former one stays", extra={"reason": str(error)})  # noqa: TRY400 - the reason says all
 
 
+async def _warn_of_the_store(check: Callable[[], Awaitable[None]]) -> None:
+    """Say at once what an operator would else look for: whether the secrets manager can be used."""
+    try:
+        await check()
+    except RotatorError as error:
+        log.warning(
+            "the secrets manager cannot be used", extra={"code": error.code, "reason": str(error)}
+        )
+
+
 async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
     closing = asyncio.Event()
     reloads: set[asyncio.Task[None]] = set()
@@ -229,6 +241,8 @@ async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
             _server(service.app, settings.listen.port, settings, is_api=True),
             _server(service.health, settings.listen.health_port, settings, is_api=False),
         ]
+        names = ("listen.port", "listen.health_port")
+        sockets = [_bind(server, name) for server, name in zip(servers, names, strict=True)]
         metronome = Metronome()
         metronome.every(_BEAT, service.reconciler.tick)
         metronome.every(_FLUSH, service.crowds.flush)
@@ -246,8 +260,9 @@ async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
             extra={"address": settings.listen.address, "port": settings.listen.port},
         )
         await service.reconciler.tick()
+        await _warn_of_the_store(service.check_store)
         try:
-            await _run(servers, closing)
+            await _run(servers, sockets, closing)
         finally:
             metronome.stop()
             await service.crowds.flush()
@@ -256,12 +271,32 @@ async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
         raise FenceLost
 
 
-async def _run(servers: list[uvicorn.Server], closing: asyncio.Event) -> None:
+def _bind(server: uvicorn.Server, name: str) -> socket.socket:
+    config = server.config
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    bound = socket.socket(family)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((config.host, config.port))
+    except OSError as error:
+        bound.close()
+        raise ConfigurationError(
+            f"{name}: {config.host} port {config.port} cannot be used: {error.strerror}"
+        ) from None
+    return bound
+
+
+async def _run(
+    servers: list[uvicorn.Server], sockets: list[socket.socket], closing: asyncio.Event
+) -> None:
     """Serve until a signal comes, the lease is lost, or one of the servers ends."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, closing.set)
-    running = [loop.create_task(server._serve()) for server in servers]  # noqa: SLF001 - see below
+    running = [
+        loop.create_task(server._serve([bound]))  # noqa: SLF001 - see below
+        for server, bound in zip(servers, sockets, strict=True)
+    ]
     # `serve()` is `_serve()` with signal handlers of its own, and two of them would undo each other.
     ending = loop.create_task(closing.wait())
     await asyncio.wait([*running, ending], return_when=asyncio.FIRST_COMPLETED)

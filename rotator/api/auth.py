@@ -114,7 +114,8 @@ async def admit_again(request: Request) -> None:
 def require(request: Request, principal: Principal, roles: frozenset[Role]) -> None:
     """`NotAllowed` or `NotFound` unless the principal may make this request."""
     if principal.role not in roles:
-        raise NotAllowed
+        may = " or ".join(sorted(roles))
+        raise NotAllowed(f"this is for a token of role {may}; this one's role is {principal.role}")
     cluster = request.path_params.get("cluster")
     if cluster is not None:
         principal.require_cluster(cluster)

@@ -109,7 +109,7 @@ class Session:
             return
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise Misuse(
-                f"{question} Nobody is there to be asked.",
+                f"nothing was done: this needs a yes, and there is no terminal to ask on ({question})",
                 hint="add --yes if that is meant",
             )
         print(f"{output.clean(question)} Go on? [y/N] ", end="", file=sys.stderr, flush=True)

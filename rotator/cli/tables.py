@@ -193,11 +193,12 @@ def plan(found: v1.Plan, now: datetime) -> View:
     """What a rotation would do."""
     versions = f"from version {found.from_version} to {found.to_version}"
     view: View = [
-        f"a {found.kind} rotation of {found.cluster} would go {versions} (nothing was written)",
+        f"{found.cluster}: {found.kind} rotation {versions} (nothing was written)",
         f"phases: {' > '.join(map(words, found.phases))}",
-        f"grace window: {spoken(found.grace_seconds)}",
         f"would wait for: {', '.join(found.awaits) or 'nobody'}",
     ]
+    if "grace" in found.phases:
+        view.append(f"grace window: {spoken(found.grace_seconds)}")
     if found.blockers:
         view += ["held up by:", *blockers(found.blockers, now)]
     if found.conflict:

@@ -98,7 +98,11 @@ def why_not_start(crowd: Crowd, kind: Kind, *, force: bool) -> None:
     if kind is Kind.EMERGENCY:
         last = cluster.last_emergency_at
         if last and not force and crowd.now - last < crowd.policy.emergency_cooldown:
-            raise CoolingDown
+            ends_at = last + crowd.policy.emergency_cooldown
+            raise CoolingDown(
+                f"an emergency began a moment ago; the cool-down ends at {ends_at:%H:%M:%S} UTC,"
+                " and force does not wait for it"
+            )
         return
     frozen = next((s.blocker for s in cluster.blockers if s.blocker.subject == "frozen"), None)
     if frozen is not None:

@@ -220,3 +220,31 @@ def test_a_restart_starts_nothing_that_is_not_due(service: Service) -> None:
 def test_a_termination_signal_ends_it_in_good_order(service: Service) -> None:
     """SIGTERM ends the process with status 0 within seconds, also with a long poll waiting."""
     assert service.stop() == 0
+
+
+def test_a_port_that_is_taken_is_named_without_a_traceback(service: Service) -> None:
+    """Two services on one port: the second says which setting to change, and ends."""
+    directory = service.directory / "second"
+    directory.mkdir()
+    second = Service(directory, {"kind": "local", "directory": str(directory / "s")}, {"a": PLAIN})
+    second.port = service.port
+    second.write_config()
+    second.start()
+    assert second.wait_ended() == 2
+    assert f"listen.port: 127.0.0.1 port {service.port} cannot be used" in second.output()
+    assert "Traceback" not in second.output()
+
+
+def test_a_secrets_manager_that_cannot_be_used_is_logged_at_the_start(
+    tmp_path: Path, secret_stores: Any
+) -> None:
+    """An operator who starts with a bad login reads so at once, not at the first rotation."""
+    place = secret_stores("vault", tmp_path)
+    Path(place.settings["auth"]["token_file"]).write_text("not-a-token")
+    service = Service(tmp_path, place.settings, {CLUSTER: PLAIN})
+    service.start(wait=False)
+    try:
+        wait_for("it is logged", lambda: "cannot be used" in service.output())
+        assert "store_token_expired" in service.output()
+    finally:
+        service.stop()

@@ -66,10 +66,10 @@ async def start(
         return mapping.rotation(_there(rotation), warnings=warnings)
 
     async def act(receipt: ReceiptFor | None) -> v1.Rotation:
-        if exclude:
-            plan = await services.commands.plan(cluster, kind=kind, force=body.force)
-            if plan.conflict is not None:
-                raise plan.conflict
+        plan = await services.commands.plan(cluster, kind=kind, force=body.force)
+        if plan.conflict is not None:
+            raise plan.conflict
+        warnings.extend(plan.warnings)
         warnings.extend(
             await exclusions.shut_out(services, principal, cluster, exclude, reason=reason)
         )
