@@ -248,3 +248,40 @@ def test_a_secrets_manager_that_cannot_be_used_is_logged_at_the_start(
         assert "store_token_expired" in service.output()
     finally:
         service.stop()
+
+
+def test_a_reload_that_changes_more_than_clusters_and_masters_is_refused(service: Service) -> None:
+    """A setting that would not take effect is refused with the reason, not taken in silence."""
+    assert service.process is not None
+    service.more = {"log": {"level": "debug"}}
+    service.write_config()
+    service.process.send_signal(1)
+    wait_for("it is refused", lambda: "only clusters and masters change" in service.output())
+
+
+def test_a_cluster_keeps_the_master_that_it_was_initialised_with(service: Service) -> None:
+    """Another master in the file is refused by name, while serving and at the next start."""
+    assert service.process is not None
+    text = service.config.read_text()
+    text = text.replace("masters:\n", "masters:\n  other: {}\n")
+    service.config.write_text(
+        text.replace("    grace_window:", "    master: other\n    grace_window:")
+    )
+    service.process.send_signal(1)
+    said = f"clusters.{CLUSTER}.master: it was initialised with default"
+    wait_for("it is refused", lambda: said in service.output())
+    service.stop()
+    service.start()
+    assert service.wait_ended() == 2
+    assert service.output().count(said) == 2
+
+
+def test_a_process_whose_fence_is_not_the_newest_writes_nothing_and_ends(service: Service) -> None:
+    """A replica that has lost the lease changes nothing more, and ends as a failure."""
+    with sqlite3.connect(service.database) as database:
+        database.execute("UPDATE lease SET fence = fence + 1")
+    begun = rotate(service)
+    assert begun["status"] == 202
+    assert service.wait_ended() != 0
+    service.start()
+    assert service.until_phase(CLUSTER, begun["id"], "completed")["to_version"] == 2
