@@ -72,7 +72,7 @@ openapi: setup  ## Write docs/reference/openapi.json again
 lock:  ## Write requirements/*.txt again (UPGRADE=--upgrade takes the newest)
 	@tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
 	$(PYTHON) -m venv "$$tmp"; \
-	"$$tmp/bin/python" -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/lock.txt; \
+	"$$tmp/bin/python" -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes -r requirements/lock.txt; \
 	pin() { "$$tmp/bin/uv" pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links $(UPGRADE) "$$@"; }; \
 	pin --extra server --extra test pyproject.toml requirements/build.in -o requirements/dev.txt; \
@@ -100,9 +100,10 @@ $(VENV)/made-in:
 
 $(VENV)/pinned: requirements/dev.txt $(VENV)/made-in
 	@echo "installing requirements/dev.txt"
-	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@$(PIP) install --no-deps --require-hashes -r requirements/dev.txt
 	@touch $@
 
 $(VENV)/installed: pyproject.toml $(VENV)/pinned
 	@$(PIP) install --no-deps --no-build-isolation -e .
+	@$(PIP) check
 	@touch $@

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 import socket
 import threading
@@ -213,8 +214,10 @@ def answering() -> Iterator[Callable[[bytes], str]]:
                 connection, _ = listener.accept()
             except OSError:
                 return
-            with connection:
-                connection.recv(65536)
+            with connection, connection.makefile("rb") as request:
+                # Closing on unread bytes would reset the connection, and the answer with it.
+                head = b"".join(iter(request.readline, b"\r\n"))
+                request.read(int((re.search(rb"(?i)content-length: (\d+)", head) or [0, 0])[1]))
                 connection.sendall(answer)
 
     def start(answer: bytes) -> str:
