@@ -1,0 +1,220 @@
+"""What a node shall do by itself, from its orders and from what was seen. Pure.
+
+Adopting changes no pair (docs/concepts.md): every peer is pinned to what this node uses for it
+now, and only then the own cookie changes. So nodes adopt in any order and at any time. Files are
+written before the VM, so that a node killed between any two of these steps boots in step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from rotator.agent.orders import LockRound, Orders
+    from rotator.domain.cookie import Cookie
+    from rotator.domain.ids import NodeName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boot:
+    """What the boot file says."""
+
+    own: Cookie | None = None  #: in the formats that carry it
+    pins: Mapping[NodeName, Cookie] = field(default_factory=dict)
+
+    def says(self, wanted: Boot) -> bool:
+        """Whether a node that boots from it comes up as *wanted*."""
+        return self.pins == wanted.pins and self.own in {None, wanted.own}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """The VM and its files at one instant, without the agent's own connection."""
+
+    own: Cookie | None  #: None: the VM cannot be reached
+    pins: Mapping[NodeName, Cookie] = field(default_factory=dict)  #: the rows of `cookies`
+    links: Mapping[NodeName, bool] = field(default_factory=dict)  #: connected → is it hidden
+    file: Cookie | None = None
+    boot: Boot | None = None  #: None: there is no boot file yet
+
+    def uses(self, peer: NodeName) -> Cookie | None:
+        """What the node uses for *peer*, as its `erlang:get_cookie/1` says."""
+        return self.pins.get(peer, self.own)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What has to outlive the agent, in a file of its own (0600)."""
+
+    generation: int = 0  #: the newest ever obeyed
+    lock: LockRound | None = None
+    throwaway: Cookie | None = None  #: made for that round
+    former: tuple[Cookie, ...] = ()  #: what the VM may still answer to, newest first
+
+
+@dataclass(frozen=True, slots=True)
+class WriteBoot:
+    """Replace the boot file."""
+
+    boot: Boot
+
+
+@dataclass(frozen=True, slots=True)
+class WriteCookie:
+    """Replace the cookie file."""
+
+    cookie: Cookie
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """Set rows of `cookies`."""
+
+    pins: Mapping[NodeName, Cookie]
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """Set the own cookie; every link stays."""
+
+    cookie: Cookie
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Drop links: only ever to names that are no live member, only ever in an emergency."""
+
+    names: tuple[NodeName, ...]
+
+
+Step = WriteBoot | WriteCookie | Pin | Own | Cut
+
+
+def decide(orders: Orders, seen: Seen, memory: Memory) -> tuple[Step, ...]:
+    """The steps to take now, in this order; none when all is as it shall be."""
+    if seen.own is None:
+        return _with_files_alone(orders, seen, memory)
+    if orders.lock is not None:
+        return _lock(orders, seen, memory)
+    if seen.own not in orders.accepted:
+        return _reset(orders, seen) if _must_reset(orders, seen, memory) else ()
+    if seen.own != orders.target:
+        return _adopt(orders, seen)
+    return _keep(orders, seen)
+
+
+def _with_files_alone(orders: Orders, seen: Seen, memory: Memory) -> tuple[Step, ...]:
+    """A VM that is down boots as its files say: those are brought on by the same rules."""
+    if seen.file is None:
+        return ()  # Nothing is made beside a node that was never there: that is `boot`'s to do.
+    boot = seen.boot or Boot()
+    as_if = replace(seen, own=seen.file, pins=boot.pins, links={})
+    return tuple(
+        step for step in decide(orders, as_if, memory) if isinstance(step, WriteBoot | WriteCookie)
+    )
+
+
+def foreign(orders: Orders, links: Iterable[NodeName]) -> tuple[NodeName, ...]:
+    """Connected names that are no live member: tools, strangers, and whoever was excluded."""
+    return tuple(sorted(set(links) - orders.running))
+
+
+def _everybody(orders: Orders, seen: Seen) -> set[NodeName]:
+    return {*orders.members, *seen.pins, *seen.links}
+
+
+def _to_one_cookie(orders: Orders, seen: Seen, cookie: Cookie) -> tuple[Step, ...]:
+    """Files, every pin and the own cookie := *cookie*; nothing of before is kept."""
+    names = _everybody(orders, seen)
+    boot = Boot(own=cookie, pins=dict.fromkeys({*orders.members, *seen.pins}, cookie))
+    wrong = {name: cookie for name in names if seen.pins.get(name) != cookie}
+    steps: list[Step] = _files(seen, boot, cookie)
+    if wrong:
+        steps.append(Pin(wrong))
+    if seen.own != cookie:
+        steps.append(Own(cookie))
+    return tuple(steps)
+
+
+def _files(seen: Seen, boot: Boot, own: Cookie) -> list[Step]:
+    steps: list[Step] = []
+    if seen.boot is None or not seen.boot.says(boot):
+        steps.append(WriteBoot(boot))
+    if seen.file != own:
+        steps.append(WriteCookie(own))
+    return steps
+
+
+def _lock(orders: Orders, seen: Seen, memory: Memory) -> tuple[Step, ...]:
+    if memory.throwaway is None or memory.lock != orders.lock:
+        return ()  # The shell makes a throwaway, and remembers it, first.
+    steps = _to_one_cookie(orders, seen, memory.throwaway)
+    strangers = foreign(orders, seen.links)
+    return (*steps, Cut(strangers)) if strangers else steps
+
+
+def _must_reset(orders: Orders, seen: Seen, memory: Memory) -> bool:
+    """Whether an own cookie that is not accepted is replaced; one set by hand may be held."""
+    is_throwaway = seen.own == memory.throwaway
+    is_ours = seen.own in memory.former or seen.own in orders.cookies.values()
+    return orders.is_emergency or is_throwaway or is_ours or orders.heals_drift
+
+
+def _reset(orders: Orders, seen: Seen) -> tuple[Step, ...]:
+    return _to_one_cookie(orders, seen, orders.target)
+
+
+def _adopt(orders: Orders, seen: Seen) -> tuple[Step, ...]:
+    """The own cookie := target, and for every known peer what this node uses for it now."""
+    missing = {
+        name: seen.own
+        for name in _everybody(orders, seen)
+        if name not in seen.pins and seen.own is not None
+    }
+    kept = {**seen.pins, **missing}
+    boot = Boot(own=orders.target, pins={n: kept[n] for n in sorted(orders.members)})
+    steps: list[Step] = _files(seen, boot, orders.target)
+    if missing:
+        steps.append(Pin(missing))
+    steps.append(Own(orders.target))
+    return tuple(steps)
+
+
+def _keep(orders: Orders, seen: Seen) -> tuple[Step, ...]:
+    """The own cookie is the target: rows that were lost come back, those of nobody are set."""
+    rows = dict(seen.pins)
+    rows.update(_lost_rows(orders, seen))
+    rows.update(dict.fromkeys(_rows_of_nobody(orders, rows), orders.target))
+    changed = {name: cookie for name, cookie in rows.items() if seen.pins.get(name) != cookie}
+    steps: list[Step] = [Pin(changed)] if changed else []
+    pins = {name: rows.get(name, orders.target) for name in sorted(orders.members)}
+    return (*steps, *_files(seen, Boot(own=orders.target, pins=pins), orders.target))
+
+
+def _lost_rows(orders: Orders, seen: Seen) -> dict[NodeName, Cookie]:
+    """Rows are never deleted by anybody but a stop of distribution: the boot file knows them."""
+    if seen.boot is None:
+        return {}
+    return {
+        name: cookie
+        for name, cookie in seen.boot.pins.items()
+        if name in orders.members
+        and name not in seen.pins
+        and cookie in orders.accepted
+        and cookie != orders.target
+    }
+
+
+def _rows_of_nobody(orders: Orders, rows: Mapping[NodeName, Cookie]) -> set[NodeName]:
+    """Rows that are set without a peer's help: in an emergency all of them.
+
+    Otherwise those of names that are no member, or excused, once the members' pairs have moved:
+    until then a tool that is connected goes on with what it has.
+    """
+    wrong = {name for name, cookie in rows.items() if cookie != orders.target}
+    if orders.is_emergency:
+        return wrong
+    return set() if wrong & orders.running else wrong - orders.awaited_peers

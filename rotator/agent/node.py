@@ -1,0 +1,267 @@
+"""The VM beside us, through the distribution protocol: read it, set it, and ask peers through it.
+
+Everything about a peer is asked through the node's own mesh (`erpc`), so that the agent speaks to
+no node but its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from rotator.agent.files import cookie_of
+from rotator.agent.pairs import View
+from rotator.beam import node as beam
+from rotator.beam.terms import Atom, text
+from rotator.domain.ids import NodeName
+from rotator.errors import BeamError, BeamProtocolError, CallFailed, WrongCookie
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from rotator.domain.cookie import Cookie
+
+_PEER_MS: Final = 2000  #: for what is asked of a peer
+_CONNECT: Final = timedelta(seconds=15)  #: OTP gives a connection net_setuptime, 7 s, by default
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """What a VM says of its cookies and links."""
+
+    own: Cookie
+    pins: Mapping[NodeName, Cookie]
+    links: Mapping[NodeName, bool]  #: connected → is it hidden; without our own connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What does not change while a VM runs."""
+
+    name: str
+    otp_release: str
+    arguments: Sequence[tuple[str, tuple[str, ...]]] = field(repr=False)
+    has_pins: bool  #: OTP 24.1 and later
+    is_rabbit: bool
+    os_pid: int
+
+
+class Vm:
+    """One node; reconnects by itself when asked to. No method raises for a peer's silence."""
+
+    def __init__(self, address: beam.Address) -> None:
+        self._address = address
+        self._node: beam.Node | None = None
+        self._about: About | None = None
+
+    async def reach(self, cookies: Iterable[Cookie]) -> bool:
+        """Connect, trying what the VM may answer to in turn; whether it was open already.
+
+        Raises `WrongCookie` when it answers to none of these, else as `rotator.beam.node.connect`.
+        """
+        if self._node is not None and self._node.is_open:
+            return True
+        self._node, self._about = None, None
+        for cookie in cookies:
+            with suppress(WrongCookie):
+                self._node = await beam.connect(self._address, cookie.reveal())
+                return False
+        raise WrongCookie
+
+    async def close(self) -> None:
+        """End the connection."""
+        if self._node is not None:
+            await self._node.close()
+
+    async def accepts(self, cookie: Cookie) -> bool:
+        """Whether a fresh handshake with this cookie succeeds; raises all but `WrongCookie`."""
+        try:
+            async with await beam.connect(self._address, cookie.reveal()):
+                return True
+        except WrongCookie:
+            return False
+
+    async def look(self) -> Table:
+        """Own cookie, the rows of `cookies`, links: read from the running VM."""
+        own, rows, connected, hidden = await asyncio.gather(
+            self._call("erlang", "get_cookie", []),
+            self._call("ets", "tab2list", [Atom("cookies")]),
+            self._call("erlang", "nodes", [Atom("connected")]),
+            self._call("erlang", "nodes", [Atom("hidden")]),
+        )
+        ours = {self._open().own_name, self._address.name}
+        hides = set(_atoms(hidden))
+        pins = {NodeName(name): cookie_of(cookie) for name, cookie in _rows(rows)}
+        return Table(
+            own=cookie_of(_atom(own)),
+            pins={name: cookie for name, cookie in pins.items() if name not in ours},
+            links={name: name in hides for name in _atoms(connected) if name not in ours},
+        )
+
+    async def about(self) -> About:
+        """Asked once for each connection."""
+        if self._about is None:
+            self._about = await self._ask_about()
+        return self._about
+
+    async def _ask_about(self) -> About:
+        name, release, arguments, has_pins, rabbit, pid = await asyncio.gather(
+            self._call("erlang", "node", []),
+            self._call("erlang", "system_info", [Atom("otp_release")]),
+            self._call("init", "get_arguments", []),
+            self._call("erlang", "function_exported", [Atom("erlang"), Atom("get_cookie"), 1]),
+            self._call("erlang", "whereis", [Atom("rabbit")]),
+            self._call("os", "getpid", []),
+        )
+        return About(
+            name=_atom(name),
+            otp_release=text(release),
+            arguments=_arguments(arguments),
+            has_pins=has_pins == Atom("true"),
+            is_rabbit=rabbit != Atom("undefined"),
+            os_pid=int(text(pid)),
+        )
+
+    async def environment(self, names: Iterable[str]) -> dict[str, Cookie]:
+        """Those of these variables of the VM that are set."""
+        wanted = list(names)
+        values = await asyncio.gather(
+            *(self._call("os", "getenv", [Charlist(name.encode())]) for name in wanted)
+        )
+        found = zip(wanted, values, strict=True)
+        return {name: cookie_of(text(value)) for name, value in found if value is not False}
+
+    async def set_own(self, cookie: Cookie) -> None:
+        """`erlang:set_cookie/1`: every link stays."""
+        await self._call("erlang", "set_cookie", [Atom(cookie.reveal())])
+
+    async def pin(self, pins: Mapping[NodeName, Cookie]) -> None:
+        """`erlang:set_cookie/2` for each: connects nobody."""
+        await asyncio.gather(
+            *(
+                self._call("erlang", "set_cookie", [Atom(peer), Atom(cookie.reveal())])
+                for peer, cookie in pins.items()
+            )
+        )
+
+    async def cut(self, names: Iterable[NodeName]) -> None:
+        """`erlang:disconnect_node/1` for each."""
+        await asyncio.gather(
+            *(self._call("erlang", "disconnect_node", [Atom(name)]) for name in names)
+        )
+
+    async def views(self, peers: Iterable[NodeName]) -> dict[NodeName, View]:
+        """What each linked peer's VM says; without those that do not answer in time."""
+        names = sorted(peers)
+        if not names:
+            return {}
+        me = Atom(self._address.name)
+        owns, uses = await asyncio.gather(
+            self._of_peers(names, "get_cookie", []), self._of_peers(names, "get_cookie", [me])
+        )
+        return {
+            name: View(own=cookie_of(own), uses_for_me=cookie_of(used))
+            for name, own, used in zip(names, owns, uses, strict=True)
+            if own is not None and used is not None
+        }
+
+    async def _of_peers(
+        self, peers: Sequence[NodeName], function: str, args: Sequence[object]
+    ) -> list[Atom | None]:
+        wanted = [[Atom(name) for name in peers], Atom("erlang"), Atom(function), list(args)]
+        answers = await self._call("erpc", "multicall", [*wanted, _PEER_MS])
+        if not isinstance(answers, list) or len(answers) != len(peers):
+            raise BeamProtocolError
+        return [_ok(answer) for answer in answers]
+
+    async def move(self, peer: NodeName, cookie: Cookie) -> bool:
+        """Set a pair on both VMs, hand in hand, the peer's first; whether both read back so."""
+        me, wanted = Atom(self._address.name), Atom(cookie.reveal())
+        try:
+            await self._at(peer, "set_cookie", [me, wanted])
+            await self._call("erlang", "set_cookie", [Atom(peer), wanted])
+            theirs = await self._at(peer, "get_cookie", [me])
+        except CallFailed:
+            return False
+        return theirs == wanted
+
+    async def _at(self, peer: NodeName, function: str, args: Sequence[object]) -> Any:  # noqa: ANN401
+        call = [Atom(peer), Atom("erlang"), Atom(function), list(args), _PEER_MS]
+        return await self._call("erpc", "call", call)
+
+    async def link(self, peer: NodeName) -> bool:
+        """`net_kernel:connect_node/1`; whether it is linked now."""
+        try:
+            answer = await self._call(
+                "net_kernel", "connect_node", [Atom(peer)], timeout=_CONNECT
+            )
+        except CallFailed:
+            return False
+        return answer == Atom("true")
+
+    async def is_ready_to_link(self) -> bool:
+        """A RabbitMQ node that is paused or starts decides by itself whom it speaks to."""
+        if not (await self.about()).is_rabbit:
+            return True
+        try:
+            return await self._call("rabbit", "is_running", []) == Atom("true")
+        except CallFailed:
+            return False
+
+    def _open(self) -> beam.Node:
+        if self._node is None:
+            raise BeamError
+        return self._node
+
+    async def _call(
+        self,
+        module: str,
+        function: str,
+        args: Sequence[object],
+        *,
+        timeout: timedelta = beam.PATIENCE,
+    ) -> Any:  # noqa: ANN401 - a term
+        return await self._open().call(module, function, args, timeout=timeout)
+
+
+def _atom(term: object) -> str:
+    if not isinstance(term, Atom):
+        raise BeamProtocolError
+    return str(term)
+
+
+def _atoms(term: object) -> list[NodeName]:
+    if not isinstance(term, list):
+        raise BeamProtocolError
+    return [NodeName(_atom(one)) for one in term]
+
+
+def _rows(term: object) -> list[tuple[str, str]]:
+    if not isinstance(term, list):
+        raise BeamProtocolError
+    pairs = []
+    for row in term:
+        if not isinstance(row, tuple) or len(row) != 2:  # noqa: PLR2004 - a pair
+            raise BeamProtocolError
+        pairs.append((_atom(row[0]), _atom(row[1])))
+    return pairs
+
+
+def _ok(answer: object) -> Atom | None:
+    match answer:
+        case (Atom("ok"), Atom() as value):
+            return value
+    return None
+
+
+def _arguments(term: object) -> list[tuple[str, tuple[str, ...]]]:
+    """`init:get_arguments/0`: a flag, and its values."""
+    found: list[tuple[str, tuple[str, ...]]] = []
+    for row in term if isinstance(term, list) else []:
+        match row:
+            case (Atom() as flag, list() as values):
+                found.append((str(flag), tuple(text(value) for value in values)))
+    return found

@@ -1,0 +1,97 @@
+"""Reconnect members that are missing: with jitter, in the background, never in a locked node.
+
+Where a link cannot be made the two sides may be out of step (a node died between two writes), so
+the other accepted version is tried once; the pair is made equal afterwards, hand in hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from rotator.agent import pairs
+from rotator.errors import BeamError
+
+if TYPE_CHECKING:
+    from rotator.agent.decide import Seen
+    from rotator.agent.node import Vm
+    from rotator.agent.orders import Orders
+    from rotator.domain.cookie import Cookie
+    from rotator.domain.ids import NodeName
+
+log = logging.getLogger(__name__)
+
+_FIRST: Final = 0.3  #: seconds: a node that just came up links by itself, mostly
+_LONGEST: Final = 10.0
+_AT_ONCE: Final = 4
+
+
+def _jitter(seconds: float) -> float:
+    return seconds * (0.5 + secrets.randbelow(1000) / 1000)
+
+
+class Relinker:
+    """One task for each missing member."""
+
+    def __init__(self, vm: Vm) -> None:
+        self._vm = vm
+        self._tasks: dict[NodeName, asyncio.Task[None]] = {}
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._now: tuple[Orders, Seen] | None = None
+
+    async def want(self, missing: set[NodeName], orders: Orders, seen: Seen) -> None:
+        """Go on trying for these, and no others."""
+        self._now = (orders, seen)
+        for peer in self._tasks.keys() - missing:
+            self._tasks.pop(peer).cancel()
+        for peer in missing - self._tasks.keys():
+            self._tasks[peer] = asyncio.create_task(self._until_linked(peer))
+
+    async def close(self) -> None:
+        """Stop trying."""
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _until_linked(self, peer: NodeName) -> None:
+        pause, tried_other = _FIRST, False
+        while True:
+            await asyncio.sleep(_jitter(pause))
+            pause = min(pause * 2, _LONGEST)
+            try:
+                async with self._slots:
+                    if not await self._vm.is_ready_to_link():
+                        continue
+                    if await self._vm.link(peer):
+                        return
+                    if not tried_other and await self._with_the_other(peer):
+                        return
+                    tried_other = True
+            except BeamError as error:
+                log.debug("no link to %s: %s", peer, error)
+
+    async def _with_the_other(self, peer: NodeName) -> bool:
+        if self._now is None:
+            return False
+        orders, seen = self._now
+        mine = seen.uses(peer)
+        other = pairs.other_accepted(orders, mine)
+        if other is None or mine is None:
+            return False
+        is_linked = False
+        await self._vm.pin({peer: other})
+        try:
+            is_linked = await self._vm.link(peer)
+        finally:
+            if not is_linked:
+                await asyncio.shield(self._put_back(peer, mine))
+        if is_linked:
+            log.info("linked to %s with the other version; the pair will be moved", peer)
+        return is_linked
+
+    async def _put_back(self, peer: NodeName, cookie: Cookie) -> None:
+        await self._vm.pin({peer: cookie})

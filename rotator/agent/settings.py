@@ -1,0 +1,161 @@
+"""agent.yaml: which service, which nodes, which files."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from rotator.agent.files import BootFormat, NodeFiles
+from rotator.domain.ids import NodeName
+from rotator.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """TLS distribution (``-proto_dist inet_tls``)."""
+
+    ca_cert: Path
+    cert: Path
+    key: Path
+    server_name: str | None = None  #: what the node's certificate names; its host by default
+
+    def context(self) -> ssl.SSLContext:
+        """Verifies the node, and shows it our certificate."""
+        try:
+            context = ssl.create_default_context(cafile=str(self.ca_cert))
+            context.load_cert_chain(self.cert, self.key)
+        except OSError as error:
+            raise ConfigurationError(f"tls: certificates cannot be used: {error.strerror}") from None
+        return context
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """One BEAM node on this host."""
+
+    name: NodeName  #: as `node()` says it: rabbit@host
+    files: NodeFiles
+    host: str = "127.0.0.1"  #: where its distribution listens, as seen from here
+    port: int | None = None  #: None: ask epmd
+    epmd_port: int = 4369
+    tls: Tls | None = None
+    reconnect: bool = True  #: link members that are missing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """The whole file."""
+
+    service: str
+    cluster: str
+    token_file: Path
+    state_dir: Path  #: what the agent remembers (0700)
+    nodes: tuple[NodeSettings, ...]
+    ca_cert: Path | None = None
+    leave_on_stop: bool = False  #: SIGTERM means that the nodes go for good
+
+
+_TOP: Final = {
+    "service": str, "cluster": str, "token_file": str, "state_dir": str, "nodes": list,
+    "ca_cert": str, "leave_on_stop": bool,
+}  # fmt: skip
+_NODE: Final = {
+    "name": str, "cookie_file": str, "boot_file": str, "boot_format": str, "host": str,
+    "port": int, "epmd_port": int, "tls": dict, "reconnect": bool,
+}  # fmt: skip
+_TLS: Final = {"ca_cert": str, "cert": str, "key": str, "server_name": str}
+_NEEDED: Final = ("service", "cluster", "token_file", "state_dir", "nodes")
+
+
+def load(path: Path) -> AgentSettings:
+    """Read agent.yaml; raises `ConfigurationError` that says what is wrong and where."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            found = yaml.safe_load(file)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigurationError(f"{path}{where}: this is not YAML") from None
+    top = _checked(found, _TOP, _NEEDED, "")
+    nodes = tuple(_node(one, f"nodes[{place}]") for place, one in enumerate(top["nodes"]))
+    _no_two_alike(nodes)
+    return AgentSettings(
+        service=top["service"],
+        cluster=top["cluster"],
+        token_file=Path(top["token_file"]),
+        state_dir=Path(top["state_dir"]),
+        nodes=nodes,
+        ca_cert=_path(top.get("ca_cert")),
+        leave_on_stop=top.get("leave_on_stop", False),
+    )
+
+
+def _node(found: Any, where: str) -> NodeSettings:  # noqa: ANN401 - YAML
+    given = _checked(found, _NODE, ("name", "cookie_file", "boot_file"), where)
+    name = given["name"]
+    if name.count("@") != 1 or not all(name.split("@")) or not name.isprintable():
+        raise ConfigurationError(f"{where}.name: the node's full name is wanted, as in rabbit@host")
+    kinds = [str(kind) for kind in BootFormat]
+    if given.get("boot_format", "erl") not in kinds:
+        raise ConfigurationError(f"{where}.boot_format: one of {', '.join(kinds)} is wanted")
+    files = NodeFiles(
+        cookie_file=Path(given["cookie_file"]),
+        boot_file=Path(given["boot_file"]),
+        boot_format=BootFormat(given.get("boot_format", "erl")),
+    )
+    rest = {key: given[key] for key in ("host", "port", "epmd_port", "reconnect") if key in given}
+    for key in ("port", "epmd_port"):
+        if not 0 < rest.get(key, 1) < 65536:  # noqa: PLR2004 - the range of ports
+            raise ConfigurationError(f"{where}.{key}: a port is wanted")
+    tls = None if "tls" not in given else _tls(given["tls"], f"{where}.tls")
+    return NodeSettings(name=NodeName(name), files=files, tls=tls, **rest)
+
+
+def _tls(found: Any, where: str) -> Tls:  # noqa: ANN401 - YAML
+    given = _checked(found, _TLS, ("ca_cert", "cert", "key"), where)
+    return Tls(
+        ca_cert=Path(given["ca_cert"]),
+        cert=Path(given["cert"]),
+        key=Path(given["key"]),
+        server_name=given.get("server_name"),
+    )
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
+
+
+def _checked(
+    found: Any,  # noqa: ANN401 - YAML
+    known: dict[str, type],
+    needed: tuple[str, ...],
+    where: str,
+) -> dict[str, Any]:
+    within = f"{where}: " if where else ""
+    if not isinstance(found, dict):
+        raise ConfigurationError(f"{within}a mapping is wanted")
+    if unknown := [str(key)[:40] for key in found if key not in known]:
+        raise ConfigurationError(
+            f"{within}there is no setting {unknown[0]!r}; there are {', '.join(known)}"
+        )
+    if missing := [key for key in needed if key not in found]:
+        raise ConfigurationError(f"{within}{missing[0]} is missing")
+    for key, value in found.items():
+        if not isinstance(value, known[key]) or (known[key] is int and isinstance(value, bool)):
+            raise ConfigurationError(f"{within}{key}: a {known[key].__name__} is wanted")
+    return found
+
+
+def _no_two_alike(nodes: tuple[NodeSettings, ...]) -> None:
+    if not nodes:
+        raise ConfigurationError("nodes: at least one is wanted")
+    for what in ("name", "cookie_file", "boot_file"):
+        given = [str(getattr(node, what, None) or getattr(node.files, what)) for node in nodes]
+        if len(set(given)) != len(given):
+            raise ConfigurationError(f"nodes: two of them have the same {what}")
