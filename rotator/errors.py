@@ -24,6 +24,9 @@
     │   ├── NodeRefused · NodeTlsFailed · NodeTimedOut · NodeGone       the way there
     │   ├── NoSuchNode · NotABeamNode · WrongCookie                     the handshake
     │   └── CallFailed · BeamProtocolError
+    ├── AgentError                 beside a node
+    │   ├── AgentFileError · BootRefused
+    │   └── ServiceAway · AgentRefused
     ├── StateStoreError
     │   ├── RevisionConflict       someone else changed the cluster: load again
     │   ├── FenceLost · AnotherProcess · DatabaseTooNew · StateUnavailable
@@ -358,3 +361,35 @@ class InvariantViolated(RotatorError):
     """A state was about to be reached that must never be."""
 
     code = "invariant_violated"
+
+
+class AgentError(RotatorError):
+    """The agent cannot do its work."""
+
+    code = "agent"
+
+
+class AgentFileError(AgentError):
+    """A file of the node cannot be read or written."""
+
+    code = "agent_file"
+
+
+class BootRefused(AgentError):
+    """The node may not boot now."""
+
+    code = "boot_refused"
+
+
+class ServiceAway(AgentError):
+    """The service does not answer."""
+
+    code = "service_away"
+
+
+class AgentRefused(AgentError):
+    """The service refuses."""
+
+    def __init__(self, detail: str, *, code: str) -> None:
+        self.refusal = code
+        super().__init__(detail)

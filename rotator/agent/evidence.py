@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import rotator
-
 from rotator.protocol import v1
 
 if TYPE_CHECKING:
@@ -76,7 +75,12 @@ def locked_in(lock: LockRound | None, seen: Seen, memory: Memory) -> int | None:
     """The round in which the node is locked: its VM, its file and every row hold the throwaway."""
     if lock is None or memory.lock != lock or memory.throwaway is None:
         return None
-    used = (seen.own, seen.file, *seen.pins.values(), *(seen.boot.pins.values() if seen.boot else ()))
+    used = (
+        seen.own,
+        seen.file,
+        *seen.pins.values(),
+        *(seen.boot.pins.values() if seen.boot else ()),
+    )
     return lock.number if all(cookie == memory.throwaway for cookie in used) else None
 
 
@@ -98,5 +102,3 @@ def heartbeat(*, read_from: str, now: datetime, generation: int) -> v1.Attestati
     return v1.Attestation(
         generation=generation, at=now.isoformat(), read_from=read_from, agent=rotator.__version__
     )
-
-

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from rotator.agent import evidence, memory as memories
-from rotator.agent import pairs
+from rotator.agent import evidence, pairs
+from rotator.agent import memory as memories
 from rotator.agent.decide import Cut, Memory, Own, Pin, Seen, Step, WriteBoot, WriteCookie, decide
 from rotator.agent.decide import foreign as foreign_links
 from rotator.agent.evidence import Found

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rotator.agent.files import cookie_of
 from rotator.agent.pairs import View
 from rotator.beam import node as beam
-from rotator.beam.terms import Atom, text
+from rotator.beam.terms import Atom, Charlist, text
 from rotator.domain.ids import NodeName
 from rotator.errors import BeamError, BeamProtocolError, CallFailed, WrongCookie
 
@@ -120,7 +120,7 @@ class Vm:
             name=_atom(name),
             otp_release=text(release),
             arguments=_arguments(arguments),
-            has_pins=has_pins == Atom("true"),
+            has_pins=has_pins is True,
             is_rabbit=rabbit != Atom("undefined"),
             os_pid=int(text(pid)),
         )
@@ -129,7 +129,7 @@ class Vm:
         """Those of these variables of the VM that are set."""
         wanted = list(names)
         values = await asyncio.gather(
-            *(self._call("os", "getenv", [Charlist(name.encode())]) for name in wanted)
+            *(self._call("os", "getenv", [Charlist(name)]) for name in wanted)
         )
         found = zip(wanted, values, strict=True)
         return {name: cookie_of(text(value)) for name, value in found if value is not False}
@@ -186,7 +186,7 @@ class Vm:
             theirs = await self._at(peer, "get_cookie", [me])
         except CallFailed:
             return False
-        return theirs == wanted
+        return bool(theirs == wanted)
 
     async def _at(self, peer: NodeName, function: str, args: Sequence[object]) -> Any:  # noqa: ANN401
         call = [Atom(peer), Atom("erlang"), Atom(function), list(args), _PEER_MS]
@@ -195,19 +195,17 @@ class Vm:
     async def link(self, peer: NodeName) -> bool:
         """`net_kernel:connect_node/1`; whether it is linked now."""
         try:
-            answer = await self._call(
-                "net_kernel", "connect_node", [Atom(peer)], timeout=_CONNECT
-            )
+            answer = await self._call("net_kernel", "connect_node", [Atom(peer)], timeout=_CONNECT)
         except CallFailed:
             return False
-        return answer == Atom("true")
+        return answer is True
 
     async def is_ready_to_link(self) -> bool:
         """A RabbitMQ node that is paused or starts decides by itself whom it speaks to."""
         if not (await self.about()).is_rabbit:
             return True
         try:
-            return await self._call("rabbit", "is_running", []) == Atom("true")
+            return await self._call("rabbit", "is_running", []) is True
         except CallFailed:
             return False
 
@@ -254,7 +252,8 @@ def _ok(answer: object) -> Atom | None:
     match answer:
         case (Atom("ok"), Atom() as value):
             return value
-    return None
+        case _:
+            return None
 
 
 def _arguments(term: object) -> list[tuple[str, tuple[str, ...]]]:
@@ -264,4 +263,6 @@ def _arguments(term: object) -> list[tuple[str, tuple[str, ...]]]:
         match row:
             case (Atom() as flag, list() as values):
                 found.append((str(flag), tuple(text(value) for value in values)))
+            case _:
+                pass
     return found

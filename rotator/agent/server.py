@@ -7,7 +7,7 @@ import json
 import ssl
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 import h11
@@ -20,6 +20,7 @@ from rotator.protocol import v1
 if TYPE_CHECKING:
     from pathlib import Path
 
+_T = TypeVar("_T")
 _MAX_ANSWER: Final = 8 * 1024 * 1024
 _SECONDS: Final = 10.0  #: for an answer, besides the time that a long poll waits
 _CONNECT_SECONDS: Final = 5.0
@@ -118,7 +119,9 @@ class Server:
         try:
             text = self._token_file.read_text(encoding="ascii").strip()
         except (OSError, UnicodeError):
-            raise AgentRefused(f"there is no token in {self._token_file}", code="no_token") from None
+            raise AgentRefused(
+                f"there is no token in {self._token_file}", code="no_token"
+            ) from None
         if not text or not text.isprintable() or " " in text:
             raise AgentRefused(f"{self._token_file} holds no token", code="no_token")
         return text
@@ -149,7 +152,7 @@ async def _received(http: h11.Connection, reader: asyncio.StreamReader) -> _Answ
             raise EOFError
 
 
-def _decoded(kind: type[Any], answer: _Answer) -> Any:  # noqa: ANN401 - what *kind* says
+def _decoded(kind: type[_T], answer: _Answer) -> _T:
     try:
         return msgspec.json.decode(answer.body, type=kind)
     except (msgspec.DecodeError, RecursionError):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
 from rotator.agent.files import BootFormat, NodeFiles
 from rotator.domain.ids import NodeName
 from rotator.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +24,6 @@ class Tls:
     ca_cert: Path
     cert: Path
     key: Path
-    server_name: str | None = None  #: what the node's certificate names; its host by default
 
     def context(self) -> ssl.SSLContext:
         """Verifies the node, and shows it our certificate."""
@@ -29,7 +31,9 @@ class Tls:
             context = ssl.create_default_context(cafile=str(self.ca_cert))
             context.load_cert_chain(self.cert, self.key)
         except OSError as error:
-            raise ConfigurationError(f"tls: certificates cannot be used: {error.strerror}") from None
+            raise ConfigurationError(
+                f"tls: certificates cannot be used: {error.strerror}"
+            ) from None
         return context
 
 
@@ -67,7 +71,7 @@ _NODE: Final = {
     "name": str, "cookie_file": str, "boot_file": str, "boot_format": str, "host": str,
     "port": int, "epmd_port": int, "tls": dict, "reconnect": bool,
 }  # fmt: skip
-_TLS: Final = {"ca_cert": str, "cert": str, "key": str, "server_name": str}
+_TLS: Final = {"ca_cert": str, "cert": str, "key": str}
 _NEEDED: Final = ("service", "cluster", "token_file", "state_dir", "nodes")
 
 
@@ -123,7 +127,6 @@ def _tls(found: Any, where: str) -> Tls:  # noqa: ANN401 - YAML
         ca_cert=Path(given["ca_cert"]),
         cert=Path(given["cert"]),
         key=Path(given["key"]),
-        server_name=given.get("server_name"),
     )
 
 
@@ -133,7 +136,7 @@ def _path(text: str | None) -> Path | None:
 
 def _checked(
     found: Any,  # noqa: ANN401 - YAML
-    known: dict[str, type],
+    known: Mapping[str, type],
     needed: tuple[str, ...],
     where: str,
 ) -> dict[str, Any]:

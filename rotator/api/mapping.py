@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from rotator.domain.cluster import Member, Standing
+    from rotator.domain.desired import DesiredState
     from rotator.domain.ids import ClusterName, VersionNumber
     from rotator.domain.liveness import Crowd
     from rotator.domain.policy import Expectation
@@ -35,6 +36,12 @@ def _maybe(at: datetime | None) -> str | None:
 
 
 # --- for a node ---------------------------------------------------------------------------
+
+
+def _lock(state: DesiredState) -> v1.Lock | None:
+    if state.lock_round is None:
+        return None
+    return v1.Lock(round=state.lock_round, emergency=state.emergency or "")
 
 
 def desired(name: ClusterName, view: NodeView, *, adoption_mode: str) -> v1.Desired:
@@ -60,7 +67,7 @@ def desired(name: ClusterName, view: NodeView, *, adoption_mode: str) -> v1.Desi
         previous=shown(state.previous),
         pending=shown(state.pending),
         refuse=[shown(number) or int(number) for number in state.refuse],
-        lock=None if state.lock_round is None else v1.Lock(round=state.lock_round),
+        lock=_lock(state),
         members={name: str(liveness) for name, liveness in state.members.items()},
         pairs={str(peer): int(number) for peer, number in view.pairs.items()},
     )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rotator.domain.cluster import Cluster
-    from rotator.domain.ids import Generation, NodeName, VersionNumber
+    from rotator.domain.ids import Generation, NodeName, RotationId, VersionNumber
     from rotator.domain.liveness import Crowd
 
 
@@ -30,6 +30,7 @@ class DesiredState:
     pending: VersionNumber | None
     refuse: tuple[VersionNumber, ...]
     lock_round: int | None
+    emergency: RotationId | None  #: whose round of locking it is
     join: bool
     members: Mapping[NodeName, Liveness]
 
@@ -64,6 +65,7 @@ def desired_state(crowd: Crowd) -> DesiredState:
         pending=pending.number if pending and shows_pending else None,
         refuse=refuse,
         lock_round=rotation.lock_round if rotation and is_locking else None,
+        emergency=rotation.id if rotation and is_locking else None,
         join=adoption.may_join(crowd),
         members={n: state for n, state in liveness.items() if state is not Liveness.LEFT},
     )

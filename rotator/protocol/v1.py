@@ -28,6 +28,7 @@ class Lock:
     """An emergency: make a throwaway, shut everybody out."""
 
     round: int
+    emergency: str = ""  #: its rotation's id: the rounds of another one have the same numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,7 @@ class Desired:
     lock: Lock | None
     members: dict[str, str]
     pairs: dict[str, int]
+    on_drift: str = "heal"  #: or hold: leave a cookie that somebody set by hand
 
 
 # --- what a node tells --------------------------------------------------------------------

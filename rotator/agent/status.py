@@ -1,0 +1,64 @@
+"""What an agent sees, in a file beside its memory: for `rotator agent status`. No cookie in it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rotator.agent.loop import Outcome
+    from rotator.agent.settings import AgentSettings
+
+
+def write(path: Path, outcome: Outcome, *, trouble: tuple[str, ...]) -> None:
+    """Replace the file; that it cannot be written never stops the work."""
+    report = asdict(outcome.report) if outcome.report else {}
+    shown = {"is_settled": outcome.is_settled, "trouble": list(trouble), "report": report}
+    fresh = path.with_name(f".{path.name}.new")
+    with suppress(OSError):
+        fresh.write_text(json.dumps(shown), encoding="utf-8")
+        fresh.replace(path)
+
+
+def read(settings: AgentSettings) -> list[dict[str, Any]]:
+    """One mapping a node: `node`, `state`, `seen_seconds_ago`, and what its agent last reported."""
+    return [_of_node(settings.state_dir, node.name) for node in settings.nodes]
+
+
+def _of_node(state_dir: Path, name: str) -> dict[str, Any]:
+    path = state_dir / f"{name}.status.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        age = datetime.now(UTC).timestamp() - path.stat().st_mtime  # noqa: TID251 - a clock's outermost place
+    except (OSError, ValueError):
+        return {"node": name, "state": "never seen", "seen_seconds_ago": None, "trouble": []}
+    report = found.get("report", {})
+    return {
+        "node": name,
+        "state": _state(report, is_settled=bool(found.get("is_settled"))),
+        "seen_seconds_ago": round(age, 1),
+        "generation": report.get("generation"),
+        "uses": report.get("uses"),
+        "read_from": report.get("read_from"),
+        "locked_round": report.get("locked_round"),
+        "pins": len(report.get("pins", {})),
+        "links": sorted(report.get("links", {})),
+        "foreign_links": report.get("foreign_links", []),
+        "refuses": report.get("refuses", {}),
+        "trouble": found.get("trouble", []),
+    }
+
+
+def _state(report: dict[str, Any], *, is_settled: bool) -> str:
+    if report.get("read_from") != "vm":
+        return "node unreachable"
+    if report.get("locked_round"):
+        return "locked"
+    if report.get("own") and report.get("uses") is None:
+        return "unknown cookie"
+    return "in step" if is_settled else "changing"
