@@ -56,6 +56,7 @@ class Vm:
         self._address = address
         self._node: beam.Node | None = None
         self._about: About | None = None
+        self._table: object = None
 
     async def reach(self, cookies: Iterable[Cookie]) -> bool:
         """Connect, trying what the VM may answer to in turn; whether it was open already.
@@ -64,7 +65,7 @@ class Vm:
         """
         if self._node is not None and self._node.is_open:
             return True
-        self._node, self._about = None, None
+        self._node, self._about, self._table = None, None, None
         for cookie in cookies:
             with suppress(WrongCookie):
                 self._node = await beam.connect(self._address, cookie.reveal())
@@ -88,7 +89,7 @@ class Vm:
         """Own cookie, the rows of `cookies`, links: read from the running VM."""
         own, rows, connected, hidden = await asyncio.gather(
             self._call("erlang", "get_cookie", []),
-            self._call("ets", "tab2list", [Atom("cookies")]),
+            self._rows_of_cookies(),
             self._call("erlang", "nodes", [Atom("connected")]),
             self._call("erlang", "nodes", [Atom("hidden")]),
         )
@@ -100,6 +101,26 @@ class Vm:
             pins={name: cookie for name, cookie in pins.items() if name not in ours},
             links={name: name in hides for name in _atoms(connected) if name not in ours},
         )
+
+    async def _rows_of_cookies(self) -> object:
+        """Every row of OTP's table of cookies; it is another table after `net_kernel` restarted."""
+        if self._table is not None:
+            with suppress(CallFailed):
+                return await self._call("ets", "tab2list", [self._table])
+        self._table = await self._table_of_cookies()
+        return await self._call("ets", "tab2list", [self._table])
+
+    async def _table_of_cookies(self) -> object:
+        """The table named `cookies` that belongs to `auth` (auth.erl): it has no global name."""
+        auth = await self._call("erlang", "whereis", [Atom("auth")])
+        for table in await self._call("ets", "all", []):
+            name, owner = await asyncio.gather(
+                self._call("ets", "info", [table, Atom("name")]),
+                self._call("ets", "info", [table, Atom("owner")]),
+            )
+            if name == Atom("cookies") and owner == auth:
+                return table
+        raise CallFailed("the node has no table of cookies: distribution is not up")
 
     async def about(self) -> About:
         """Asked once for each connection."""
