@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-READY_SECONDS: Final = 30.0
+READY_SECONDS: Final = 60.0
 
 
 class DemoFailed(Exception):
@@ -57,14 +57,24 @@ def until_answers(
     url: str, child: subprocess.Popen[bytes], log: Path, *, good: Sequence[int] = (200,)
 ) -> None:
     """Wait until *url* answers with a *good* status; raises `DemoFailed` when it does not in time."""
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline:
+
+    def answers() -> bool:
         if child.poll() is not None:
             raise DemoFailed(f"it ended at once:\n{log.read_text(errors='replace')[-2000:]}")
         try:
-            if httpx.get(url, timeout=1, trust_env=False).status_code in good:
-                return
+            return httpx.get(url, timeout=1, trust_env=False).status_code in good
         except httpx.HTTPError:
-            pass
-        time.sleep(0.05)  # noqa: TID251 - a program that waits for its own children
-    raise DemoFailed(f"nothing answers at {url} after {READY_SECONDS:.0f} s")
+            return False
+
+    wait_until(f"{url} answers", answers)
+
+
+def wait_until(
+    what: str, condition: Callable[[], object], *, seconds: float = READY_SECONDS
+) -> None:
+    """Ask until the answer is true; raises `DemoFailed`, with *what*, after *seconds*."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise DemoFailed(f"not within {seconds:.0f} s: {what}")
+        time.sleep(0.02)  # noqa: TID251 - a program that waits for its own children
