@@ -50,8 +50,8 @@ handle_info({nodedown, Node, Info}, Input) ->
     Type = proplists:get_value(node_type, Info),
     case Type =:= visible andalso not is_expected(Node) of
         true ->
-            ets:update_counter(?MODULE, lost, 1),
-            note(losses, Node, proplists:get_value(nodedown_reason, Info));
+            note(losses, Node, proplists:get_value(nodedown_reason, Info)),
+            ets:update_counter(?MODULE, lost, 1);
         false ->
             ok
     end,
@@ -108,9 +108,9 @@ call(Peer) ->
         {_, true} ->
             ok;
         {Why, false} ->
+            note(failures, Peer, Why),
             ets:update_counter(?MODULE, calls, 1),
-            ets:update_counter(?MODULE, failed, 1),
-            note(failures, Peer, Why)
+            ets:update_counter(?MODULE, failed, 1)
     end.
 
 %% --- the intruder --------------------------------------------------------------------------------
