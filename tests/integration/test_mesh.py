@@ -14,6 +14,7 @@ from rotator.cli.demo.mesh import Mesh, mesh
 from rotator.cli.demo.nodes import BeamNode, write_private
 from rotator.cli.demo.processes import wait_until
 from tests.support.canary import find, process
+from tests.support.parts import need
 
 A, B, C, D = (f"n{number}@127.0.0.1" for number in range(1, 5))
 
@@ -21,6 +22,7 @@ A, B, C, D = (f"n{number}@127.0.0.1" for number in range(1, 5))
 @pytest.fixture(scope="module")
 def beam(tmp_path_factory):
     """One epmd and one compiled module for every mesh; names differ by their prefix."""
+    need("erl", "erlc", "epmd")
     with erlang(tmp_path_factory.mktemp("beam")) as made:
         yield made
 
