@@ -20,7 +20,8 @@ class Mesh:
 
     def __init__(self, nodes: Mapping[str, BeamNode]) -> None:
         self.nodes = dict(nodes)
-        self._is_calling = False
+        self._pause_ms: int | None = None  # between calls; None: nobody calls
+        self._before: list[Counts] = []  # what nodes had counted when they were killed
 
     def __getitem__(self, name: str) -> BeamNode:
         return self.nodes[name]
@@ -45,16 +46,16 @@ class Mesh:
         return {node.name: node.counts() for node in self._alive()}
 
     def calls(self) -> int:
-        """Calls made by the nodes that are alive."""
-        return sum(counts.calls for counts in self.counts().values())
+        """Calls made since the mesh began, by killed nodes too."""
+        return sum(counts.calls for counts in self._all())
 
     def failed(self) -> int:
         """Calls that failed."""
-        return sum(counts.failed for counts in self.counts().values())
+        return sum(counts.failed for counts in self._all())
 
     def lost(self) -> int:
         """Links lost that nobody expected, each counted by whoever saw it, even between two looks."""
-        return sum(counts.lost for counts in self.counts().values())
+        return sum(counts.lost for counts in self._all())
 
     def losses(self) -> Mapping[str, tuple[Event, ...]]:
         """Which links each node lost, and when."""
@@ -89,20 +90,21 @@ class Mesh:
 
     def call(self, *, pause_ms: int = 25) -> None:
         """From now on each node calls random peers."""
-        self._is_calling = True
+        self._pause_ms = pause_ms
         for node in self._alive():
             node.call_peers(*self._peers(node), pause_ms=pause_ms)
 
     def stop_calls(self) -> None:
         """No further calls."""
-        self._is_calling = False
+        self._pause_ms = None
         for node in self._alive():
             node.stop_calls()
 
     def kill(self, name: str) -> None:
-        """SIGKILL one; the others expect its links to go, and what it had counted is gone."""
+        """SIGKILL one; the others expect its links to go."""
         for node in self._alive():
             node.expect_down(name)
+        self._before.append(self.nodes[name].counts())
         self.nodes[name].kill()
 
     def restart(self, name: str, *, connect: bool = True) -> None:
@@ -122,13 +124,17 @@ class Mesh:
         self.wait_whole()
         for node in self._alive():
             node.expect_up(name)
-        if self._is_calling:
-            self.nodes[name].call_peers(*self._peers(self.nodes[name]))
+        if self._pause_ms is not None:
+            node = self.nodes[name]
+            node.call_peers(*self._peers(node), pause_ms=self._pause_ms)
 
     def stop(self) -> None:
         """End every node; their files stay."""
         for node in self.nodes.values():
             node.kill()
+
+    def _all(self) -> list[Counts]:
+        return [*self._before, *self.counts().values()]
 
     def _alive(self) -> list[BeamNode]:
         return [node for node in self.nodes.values() if node.is_alive]
