@@ -16,6 +16,9 @@ from rotator.cli.demo.processes import wait_until
 from tests.support.canary import find, process
 from tests.support.parts import need
 
+# Seconds on an idle machine; a loaded one may take its time.
+pytestmark = pytest.mark.timeout(300)
+
 A, B, C, D = (f"n{number}@127.0.0.1" for number in range(1, 5))
 
 
