@@ -45,7 +45,7 @@ check: setup  ## Lint, format, types, import contracts
 	$(BIN)/lint-imports --no-logo
 
 .PHONY: test
-test: check cover  ## check, then every tier of tests on real parts
+test: packages check cover  ## check, then every tier of tests on real parts
 	$(BIN)/python -m pytest -n 2
 
 .PHONY: cover
@@ -55,6 +55,7 @@ cover: setup  ## The pure core alone: every branch of rotator/domain is taken
 
 .PHONY: demo
 demo: setup  ## A real OpenBao, two rotations, the proof, and nothing left behind
+	@.ci/packages erlang
 	$(BIN)/rotator demo
 
 .PHONY: bench
@@ -63,6 +64,10 @@ bench: setup  ## Start, memory, rotation and key stretching, as numbers and rati
 	$(BIN)/python -m tests.bench
 
 ##@ Now and then
+
+.PHONY: packages
+packages:  ## Debian's Erlang, Elixir, RabbitMQ and ejabberd, for the tests; starts no service
+	@.ci/packages all
 
 .PHONY: openapi
 openapi: setup  ## Write docs/reference/openapi.json again

@@ -19,7 +19,7 @@ REVEALING_MODULES = {
     "rotator.adapters.derivation": "a key stretcher hashes the master secret",
     "rotator.adapters.secret_stores.epochs": "the secrets manager keeps the master secrets",
     "rotator.api.mapping": "the answer to a node is what brings it its cookies",
-    "rotator.cli.commands.demo": "the demonstration looks whether a former cookie is still stored",
+    "rotator.cli.demo.rotations": "the demonstration looks whether a former cookie is still stored",
     "rotator.domain.document": "the document that the secrets manager keeps holds the cookies",
 }
 

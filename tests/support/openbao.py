@@ -45,7 +45,7 @@ class OpenBao:
         self, method: str, path: str, body: Any = None, *, token: str | None = None, **params: Any
     ) -> httpx.Response:
         """One request, by default as root; the answer whatever its status."""
-        with httpx.Client(trust_env=False, timeout=10) as client:
+        with httpx.Client(trust_env=False, timeout=60) as client:
             return client.request(
                 method,
                 f"{self.address}/v1/{path}",
@@ -83,7 +83,7 @@ class OpenBao:
 
     def wait_for(self, *statuses: int) -> None:
         """Wait until sys/health answers with one of these."""
-        ends_at = time.monotonic() + 20
+        ends_at = time.monotonic() + 60
         while time.monotonic() < ends_at:
             if self.process.poll() is not None:
                 break
@@ -146,10 +146,14 @@ def start_durable() -> OpenBao:
     (place / "server.json").write_text(json.dumps(settings))
     server = _started([f"-config={place / 'server.json'}"], port, place)
     server.wait_for(501)
-    made = server.do("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
-    server.root_token, server.unseal_key = made["root_token"], made["keys"][0]
-    server.unseal()
-    server.do("POST", "sys/mounts/secret", {"type": "kv", "options": {"version": "2"}})
+    try:
+        made = server.do("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
+        server.root_token, server.unseal_key = made["root_token"], made["keys"][0]
+        server.unseal()
+        server.do("POST", "sys/mounts/secret", {"type": "kv", "options": {"version": "2"}})
+    except BaseException:
+        server.stop()
+        raise
     return server
 
 

@@ -59,14 +59,16 @@ def demo(
 ) -> ExitCode:
     """Start everything, rotate by hand and in an emergency, show the proof, clean up."""
     with needs_server_extra():
-        from rotator.cli.commands import demo as demonstration  # noqa: PLC0415 - server parts
+        from rotator.cli.demo import telling  # noqa: PLC0415 - server parts
+        from rotator.cli.demo.command import demonstrate  # noqa: PLC0415 - server parts
+        from rotator.cli.demo.processes import DemoFailed  # noqa: PLC0415 - server parts
 
         try:
-            report = demonstration.demonstrate(store.value)
-        except demonstration.DemoFailed as error:
+            report = demonstrate(store.value)
+        except DemoFailed as error:
             raise Failure(str(error)) from None
-    session.out.show(report, list(demonstration.as_text(report).splitlines()))
-    return ExitCode.OK if demonstration.is_good(report) else ExitCode.FAILED
+    session.out.show(report, list(telling.as_text(report).splitlines()))
+    return ExitCode.OK if telling.is_good(report) else ExitCode.FAILED
 
 
 def master_import(

@@ -1,0 +1,94 @@
+"""The service under demonstration: its settings, its process, its tokens."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from rotator.cli.demo.openbao import read_policy
+from rotator.cli.demo.processes import DemoFailed, free_port, running, until_answers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rotator.cli.demo.openbao import Vault
+
+CLUSTER: Final = "orders"
+NODE: Final = "rabbit@demo"
+_GRACE_SECONDS: Final = 3
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8")
+
+
+def _write_configuration(
+    directory: Path, vault: Vault | None, *, port: int, health_port: int
+) -> Path:
+    if vault is None:
+        store: dict[str, Any] = {"kind": "local", "directory": str(directory / "secrets")}
+    else:
+        token = directory / "service.token"
+        _write_private(token, vault.token_with("rotator", read_policy("vault-service.hcl")))
+        store = {
+            "kind": "vault",
+            "address": vault.address,
+            "auth": {"method": "token", "token_file": str(token)},
+        }
+    path = directory / "rotator.yaml"
+    members = {"expect": "none", "heartbeat": "1s", "node_ttl": "5s"}
+    cluster = {"grace_window": f"{_GRACE_SECONDS}s", "members": members}
+    settings = {
+        "listen": {"port": port, "health_port": health_port},
+        "data_dir": str(directory / "data"),
+        "secret_store": store,
+        "clusters": {CLUSTER: cluster},
+    }
+    path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def _rotator(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "rotator", *arguments]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service that runs, and the settings that it was started with."""
+
+    address: str  #: the base URL of its API, without ``/v1``
+    configuration: Path
+
+    def token(self, role: str, *more: str) -> str:
+        """A new API token for the cluster; *more* are further options of ``token create``."""
+        made = subprocess.run(  # noqa: S603 - our own program
+            _rotator(
+                "token", "create", "--local", "--config", str(self.configuration),
+                "--role", role, "--cluster", CLUSTER, *more,
+            ),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )  # fmt: skip
+        if made.returncode:
+            raise DemoFailed(f"no token for {role}: {made.stderr.strip()}")
+        return made.stdout.strip()
+
+
+@contextmanager
+def serving(directory: Path, vault: Vault | None) -> Iterator[Service]:
+    """The service, ready for requests; it is stopped at the end."""
+    port, health_port = free_port(), free_port()
+    configuration = _write_configuration(directory, vault, port=port, health_port=health_port)
+    log = directory / "service.log"
+    with running(_rotator("serve", "--config", str(configuration)), log) as process:
+        until_answers(f"http://127.0.0.1:{health_port}/readyz", process, log)
+        yield Service(f"http://127.0.0.1:{port}", configuration)
