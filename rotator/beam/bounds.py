@@ -59,8 +59,9 @@ def end_of(data: bytes, start: int) -> int:
     waiting = [(1, False)]  # how many terms are still to come on each level; in a map or not
     while waiting:
         count, in_map = waiting.pop()
-        if count > 1:
-            waiting.append((count - 1, in_map))
+        if not count:
+            continue
+        waiting.append((count - 1, in_map))  # even the last one: the stack is the depth
         tag = _number(data, at, 1)
         if in_map and count % 2 == 0 and tag not in _KEYS:
             raise BeamProtocolError("a map has a key that is itself made of terms")

@@ -59,7 +59,10 @@ async def connect(address: Address, cookie: str, *, timeout: timedelta = PATIENC
         wire = await wires.dial(address.host, port, tls=address.tls, tls_name=domain)
         try:
             us = await handshake.shake_hands(
-                wire, peer=address.name, cookie=cookie, width=4 if address.tls else 2
+                wire,
+                peer=address.name,
+                cookie=cookie,
+                width=handshake.OVER_TLS if address.tls else handshake.PLAIN,
             )
         except BaseException:
             wire.abort()

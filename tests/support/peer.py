@@ -26,8 +26,12 @@ def honest(_: str, message: bytes) -> bytes | None:
 
 
 def only(stage: str, instead: bytes | None) -> Lie:
-    """Say `instead` at this stage, raw; None closes the connection."""
+    """Say `instead` at this stage, raw; None closes the connection, b"" is silence from then on."""
     return lambda at, message: instead if at == stage else message
+
+
+class Silence(Exception):
+    """From here on the peer reads and says nothing."""
 
 
 @dataclass
@@ -44,7 +48,8 @@ class Peer:
         """One connection."""
         self.connections += 1
         try:
-            await self._talk(reader, writer)
+            with contextlib.suppress(Silence):
+                await self._talk(reader, writer)
             while await reader.read(65536):
                 pass
         except (OSError, EOFError):
@@ -58,6 +63,8 @@ class Peer:
             told = self.lie(stage, len(message).to_bytes(width, "big") + message)
             if told is None:
                 raise EOFError
+            if not told:
+                raise Silence
             writer.write(told)
 
         async def hear(width: int = 2) -> bytes:
