@@ -20,6 +20,10 @@
     │   ├── StoreTokenExpired · StoreLoginFailed · StoreForbidden
     │   ├── StoreMountMissing · StoreKvVersion1 · StoreUnsafeSettings
     │   └── StoreDocumentInvalid · EpochMissing · EpochForeign
+    ├── BeamError                  the distribution protocol with a BEAM node
+    │   ├── NodeRefused · NodeTlsFailed · NodeTimedOut · NodeGone       the way there
+    │   ├── NoSuchNode · NotABeamNode · WrongCookie                     the handshake
+    │   └── CallFailed · BeamProtocolError
     ├── StateStoreError
     │   ├── RevisionConflict       someone else changed the cluster: load again
     │   ├── FenceLost · AnotherProcess · DatabaseTooNew · StateUnavailable
@@ -248,6 +252,70 @@ class EpochForeign(SecretStoreError):
     """An epoch of the master secret was opened for something else."""
 
     code = "epoch_foreign"
+
+
+class BeamError(RotatorError):
+    """The conversation with a BEAM node failed."""
+
+    code = "beam"
+
+
+class NodeRefused(BeamError):
+    """The node does not take this connection."""
+
+    code = "node_refused"
+
+
+class NodeTlsFailed(NodeRefused):
+    """TLS with the node failed: one side does not trust the other, or one speaks no TLS."""
+
+    code = "node_tls_failed"
+
+
+class NodeTimedOut(BeamError):
+    """The node did not answer in time."""
+
+    code = "node_timed_out"
+
+
+class NodeGone(BeamError):
+    """The connection to the node is lost."""
+
+    code = "node_gone"
+
+
+class NoSuchNode(BeamError):
+    """There is no node of that name at that place."""
+
+    code = "no_such_node"
+
+
+class NotABeamNode(BeamError):
+    """What answers at that place does not speak the Erlang distribution protocol."""
+
+    code = "not_a_beam_node"
+
+
+class WrongCookie(BeamError):
+    """The node and this program do not use the same cookie."""
+
+    code = "wrong_cookie"
+
+
+class CallFailed(BeamError):
+    """The call failed in the node; `reason` is the exception's class, such as undef."""
+
+    code = "call_failed"
+
+    def __init__(self, detail: str = "", *, reason: str = "") -> None:
+        self.reason = reason
+        super().__init__(detail)
+
+
+class BeamProtocolError(BeamError):
+    """The node sent what cannot be understood, or more than is accepted."""
+
+    code = "beam_protocol"
 
 
 class StateStoreError(RotatorError):
