@@ -4,30 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-import pytest
 
 from tests.support import beam, boot_files
 from tests.support.beam import Place
+from tests.support.recipes import HOST, pins, place, recipe
 from tests.support.service import free_port, wait_for
 
-RECIPES = Path(__file__).parents[2] / "deploy" / "recipes"
-HOST = "127.0.0.1"
 RABBITMQ = Path("/usr/lib/rabbitmq/bin")  #: without the wrapper that wants root or rabbitmq
-
-MIX = """
-defmodule App.MixProject do
-  use Mix.Project
-  def project, do: [app: :app, version: "1.0.0", releases: [app: [include_erts: false]]]
-  def application, do: [extra_applications: [:logger]]
-end
-"""
 
 RELEASE = """
     {ok, _} = application:ensure_all_started(sasl),
@@ -39,33 +23,6 @@ RELEASE = """
     ok = systools:make_script("app", []),
     halt().
 """
-
-
-@contextmanager
-def place(*needs: str, user: str | None = None) -> Iterator[Place]:
-    """Where one program runs: a short path that its user may enter."""
-    for program in needs:
-        if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None:
-            (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{program} is not installed")
-    if user is not None and os.geteuid() != 0:
-        pytest.skip(f"{needs[0]} runs as {user}, so this wants root")
-    with tempfile.TemporaryDirectory(prefix="recipe-") as name:
-        Path(name).chmod(0o755)
-        with beam.place(Path(name) / "home", user=user) as here:
-            yield here
-
-
-def recipe(path: str, **instead: str) -> str:
-    """The recipe's file, with the places and names that a user would change."""
-    text = (RECIPES / path).read_text(encoding="utf-8")
-    for placeholder, value in {"app@app1.example.com": f"app@{HOST}", **instead}.items():
-        text = text.replace(placeholder, value)
-    return text
-
-
-def pins(*names: str) -> dict[str, str]:
-    """A cookie for each of these peers."""
-    return {f"{name}@{HOST}": beam.cookie() for name in names}
 
 
 def test_an_erlang_release_boots_with_its_pins_and_its_own_cookie() -> None:
@@ -99,129 +56,6 @@ def test_an_erlang_release_boots_with_its_pins_and_its_own_cookie() -> None:
                 beam.end(node)
         boot_file.unlink()
         assert here.start(*command.split(), log=log).wait(60) != 0
-
-
-@contextmanager
-def elixir() -> Iterator[tuple[Place, Path, Path]]:
-    """A place, the program of a release that was made with the recipe's files, the boot file."""
-    with place("mix", "epmd") as here:
-        project, boot_file = here.directory / "app", here.directory / "boot.terms"
-        for folder in ("lib", "rel", "config"):
-            (project / folder).mkdir(parents=True)
-        (project / "mix.exs").write_text(MIX)
-        (project / "lib" / "app.ex").write_text("defmodule App do\nend\n")
-        text = recipe(
-            "elixir-release/env.sh.eex", **{"/var/lib/rotator-agent/boot.terms": str(boot_file)}
-        )
-        (project / "rel" / "env.sh.eex").write_text(text)
-        text = recipe("elixir-release/remote.vm.args.eex")
-        (project / "rel" / "remote.vm.args.eex").write_text(text)
-        text = recipe("elixir-release/runtime.exs")
-        (project / "config" / "runtime.exs").write_text("import Config\n" + text)
-        here.more["MIX_ENV"] = "prod"
-        command = f"cd {project} && exec mix release --quiet"
-        made = here.run("sh", "-c", command)
-        assert made.returncode == 0, made.stdout + made.stderr
-        yield here, project / "_build/prod/rel/app/bin/app", boot_file
-
-
-def test_an_elixir_release_shows_no_cookie_to_anybody() -> None:
-    """An Elixir release has the own cookie and exactly the pins, none of them in its arguments or environment, also after a restart with others."""
-    with elixir() as (here, app, boot_file):
-        log, decoys = here.directory / "log", set()
-        for peers in (pins("b", "c"), {"it's\\@h": "-'\"#\\$`+", **pins("b")}):
-            own = beam.cookie()
-            here.keep(here.cookie_file, own)
-            here.keep(boot_file, boot_files.terms(own, peers))
-            node = here.start(app, "start", log=log)
-            try:
-                seen = here.until_up(f"app@{HOST}", node, log)
-                assert (seen.own, seen.pins) == (own, peers)
-                assert seen.pid == node.pid
-                visible = beam.shown(seen.pid) + beam.inherited(seen.pid)
-                assert [text for text in (own, *peers.values()) if text in visible] == []
-                answer = here.run(app, "rpc", "IO.puts(node())")
-                assert answer.stdout == f"app@{HOST}\n", answer.stderr
-                assert own not in remote_shell_shows(here, app)
-                decoys.add(re.findall(r"-setcookie\0(\w+)\0", beam.shown(seen.pid))[0])
-                stopped = here.run(app, "stop")
-                assert stopped.returncode == 0, stopped.stderr
-                assert node.wait(60) == 0
-            finally:
-                beam.end(node)
-        assert len(decoys) == 2
-
-
-def remote_shell_shows(here: Place, app: Path) -> str:
-    """What `bin/app remote` has in its arguments and environment, once it is connected."""
-    inside, log = f"inside app@{HOST}", here.directory / "remote.log"
-    with log.open("wb") as output:
-        shell = subprocess.Popen(
-            ["script", "-qefc", f"exec {app} remote", "/dev/null"],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=output,
-            env={**here.environment, "TERM": "xterm"},
-            start_new_session=True,
-        )
-    assert shell.stdin is not None
-    try:
-        wait_for("a prompt", lambda: f"iex(app@{HOST})" in log.read_text(errors="replace"))
-        shell.stdin.write(b'IO.puts("inside " <> to_string(node()))\n')
-        shell.stdin.flush()
-        wait_for("the remote shell answers", lambda: inside in log.read_text(errors="replace"))
-        (child,) = Path(f"/proc/{shell.pid}/task/{shell.pid}/children").read_text().split()
-        assert "--remsh" in beam.shown(int(child))
-        return beam.shown(int(child)) + beam.inherited(int(child))
-    finally:
-        shell.stdin.close()
-        beam.end(shell)
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "{own, 'SECRET1'}.\n{pin, 'b@h', 'SECRET2'}",
-        "{own, 'SECRET1'}.\n{own, 'SECRET2'}.\n",
-        "{pin, 'b@h', 'SECRET1'}.\n",
-        "{own, 'SECRET1'}.\n{pin, 'SECRET2'}.\n",
-        '{own, "SECRET1"}.\n',
-    ],
-)
-def test_an_elixir_release_without_a_whole_boot_file_does_not_start(
-    damage: str, damaged: tuple[Place, Path, Path]
-) -> None:
-    """A boot file that does not fit stops the boot, and what is in it is printed nowhere."""
-    here, app, boot_file = damaged
-    log = here.directory / "log"
-    log.unlink(missing_ok=True)
-    here.keep(boot_file, damage)
-    node = here.start(app, "start", log=log)
-    try:
-        assert node.wait(60) != 0
-    finally:
-        beam.end(node)
-    assert "is not a boot file" in log.read_text()
-    assert "SECRET" not in log.read_text()
-
-
-def test_a_remote_command_without_a_cookie_file_makes_none(
-    damaged: tuple[Place, Path, Path],
-) -> None:
-    """Who cannot read the cookie file is told so, and Erlang does not get to invent a cookie."""
-    here, app, _ = damaged
-    answer = here.run(app, "rpc", "1")
-    assert answer.returncode == 1
-    assert "cannot read" in answer.stderr
-    assert not here.cookie_file.exists()
-
-
-@pytest.fixture(scope="module")
-def damaged() -> Iterator[tuple[Place, Path, Path]]:
-    """One release for all boot files that are damaged."""
-    with elixir() as made:
-        made[0].more["ERL_CRASH_DUMP_BYTES"] = "0"
-        yield made
 
 
 def test_ejabberd_boots_with_its_pins_and_its_own_cookie() -> None:
