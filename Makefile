@@ -103,9 +103,10 @@ $(VENV)/made-in:
 	@$(PYTHON) -m venv $(VENV)
 	@printf '%s\n' '$(CURDIR)' > $@
 
-$(VENV)/pinned: requirements/dev.txt $(VENV)/made-in
+$(VENV)/pinned: requirements/build.txt requirements/dev.txt $(VENV)/made-in
 	@echo "installing requirements/dev.txt"
-	@$(PIP) install --no-deps --require-hashes -r requirements/dev.txt
+	@$(PIP) install --no-deps --require-hashes -r requirements/build.txt
+	@$(PIP) install --no-deps --require-hashes --no-build-isolation -r requirements/dev.txt
 	@touch $@
 
 $(VENV)/installed: pyproject.toml $(VENV)/pinned

@@ -12,7 +12,7 @@ from typing import Final
 from rotator.errors import BeamProtocolError
 
 MAX_DEPTH: Final = 100  # the decoder behind this recurses, by two frames a level
-MAX_COST: Final = 32 * 1024 * 1024  # bytes of Python objects, estimated from above
+MAX_COST: Final = 16 * 1024 * 1024  # bytes of Python objects, estimated from above
 
 INTEGER, SMALL_INTEGER, FLOAT, NIL = 98, 97, 70, 106
 STRING, BINARY, BITS = 107, 109, 77
@@ -45,8 +45,8 @@ _KEYS: Final = _ATOMS | {SMALL_INTEGER, INTEGER, SMALL_BIG, FLOAT, BINARY}
 # What one term takes while it is decoded, besides what its length counts.
 _COSTS: Final = {SMALL_INTEGER: 16, INTEGER: 64, FLOAT: 64, NIL: 160}
 _COST: Final = 512
-_COST_OF_BYTE: Final = {STRING: 24}  # it becomes a list
-_COST_OF_BYTES: Final = 3
+# The same for each byte: a string becomes a list, an atom UCS-4 twice; an integer takes time.
+_COSTS_OF_BYTE: Final = {STRING: 24, SMALL_BIG: 16, **dict.fromkeys(_ATOMS, 8)}
 
 
 def end_of(data: bytes, start: int) -> int:
@@ -59,15 +59,16 @@ def end_of(data: bytes, start: int) -> int:
     waiting = [(1, False)]  # how many terms are still to come on each level; in a map or not
     while waiting:
         count, in_map = waiting.pop()
-        if count > 1:
-            waiting.append((count - 1, in_map))
+        if not count:
+            continue
+        waiting.append((count - 1, in_map))  # even the last one: the stack is the depth
         tag = _number(data, at, 1)
         if in_map and count % 2 == 0 and tag not in _KEYS:
             raise BeamProtocolError("a map has a key that is itself made of terms")
         end, children = _span(data, at)
         if end + children > len(data):
             raise BeamProtocolError("a term is cut off")
-        cost += _COSTS.get(tag, _COST) + (end - at) * _COST_OF_BYTE.get(tag, _COST_OF_BYTES)
+        cost += _COSTS.get(tag, _COST) + (end - at) * _COSTS_OF_BYTE.get(tag, 1)
         at = end
         if children:
             waiting.append((children, tag == MAP))

@@ -11,7 +11,7 @@
 What it means when the peer closes depends on how far it came:
 
 * before it said anything in this protocol: it is no BEAM node (a real one that dies at this very
-  moment looks the same);
+  moment looks the same); over TLS, it may be that it does not trust our certificate;
 * after that and before our digest: it went away;
 * after our digest and before its own: the cookie is wrong. OTP says nothing, logs "Invalid challenge
   reply" and closes; a node that dies in that moment looks the same;
@@ -34,14 +34,17 @@ from rotator.errors import (
     BeamProtocolError,
     NodeGone,
     NodeRefused,
+    NodeTlsFailed,
     NoSuchNode,
     NotABeamNode,
     WrongCookie,
 )
 
+PLAIN, OVER_TLS = 2, 4  # bytes of a message's length
 MAX_MESSAGE: Final = 64 * 1024
 MAX_NAME: Final = 255 * 4  # bytes: an atom has 255 characters
 
+HANDSHAKE_23: Final = 1 << 24
 NAME_ME: Final = 1 << 33
 FLAGS: Final = (
     1 << 2  # EXTENDED_REFERENCES
@@ -54,7 +57,7 @@ FLAGS: Final = (
     | 1 << 16  # UTF8_ATOMS
     | 1 << 17  # MAP_TAG
     | 1 << 18  # BIG_CREATION
-    | 1 << 24  # HANDSHAKE_23
+    | HANDSHAKE_23
     | 1 << 25  # UNLINK_ID, mandatory since OTP 26
     | 1 << 34  # V4_NC, mandatory since OTP 26
     | NAME_ME
@@ -78,15 +81,13 @@ def digest(challenge: int, cookie: str) -> bytes:
 
 
 async def shake_hands(wire: Wire, *, peer: str, cookie: str, width: int) -> Identity:
-    """Introduce ourselves to `peer`; messages have a length of `width` bytes (4 over TLS).
+    """Introduce ourselves to `peer`; `width` is PLAIN or OVER_TLS.
 
-    Raises NotABeamNode, NoSuchNode (another node answers), NodeRefused, WrongCookie, NodeGone,
-    BeamProtocolError. Takes as long as the peer likes: give it a deadline.
+    Raises NotABeamNode, NoSuchNode (another node answers), NodeRefused, NodeTlsFailed,
+    WrongCookie, NodeGone, BeamProtocolError. Takes as long as the peer likes: give it a deadline.
     """
     line = _Line(wire, width)
-    host = peer.partition("@")[2].encode()
-    await line.send(struct.pack("!cQIH", b"N", FLAGS, 0, len(host)) + host)
-    identity = await _status(line)
+    identity = _status(await _introduced(line, peer.partition("@")[2].encode()))
     theirs = await _challenge(line, peer)
     ours = secrets.randbits(32)
     await line.send(struct.pack("!cI", b"r", ours) + digest(theirs, cookie))
@@ -113,18 +114,26 @@ class _Line:
         return await self.wire.frame(self.width, most=MAX_MESSAGE)
 
 
-async def _status(line: _Line) -> Identity:
+async def _introduced(line: _Line, host: bytes) -> bytes:
+    """The first word of the peer, after ours."""
     try:
-        message = await line.receive()
-    except (NodeGone, BeamProtocolError) as unknown:  # "HTTP/1.1 400" as a length, say
+        await line.send(struct.pack("!cQIH", b"N", FLAGS, 0, len(host)) + host)
+        return await line.receive()
+    except BeamProtocolError as unknown:  # "HTTP" as a length of 4 bytes, say
         raise NotABeamNode from unknown
+    except NodeGone as closed:
+        if line.width == OVER_TLS:
+            raise NodeTlsFailed("over TLS, the node hung up before its first word") from closed
+        raise NotABeamNode from closed
+
+
+def _status(message: bytes) -> Identity:
     if message[:1] != b"s":
         raise NotABeamNode
     status = message[1:]
     if status.startswith(b"named:"):
         return named(status)
-    if status == b"alive":
-        await line.send(b"sfalse")  # somebody else's connection is not ours to replace
+    if status == b"alive":  # to hang up is to say no: another's connection is not ours to replace
         raise NodeRefused("the node holds another connection under our name")
     if status in {b"nok", b"not_allowed"}:
         raise NodeRefused(f"the node does not take this connection ({status.decode()})")
@@ -147,7 +156,7 @@ async def _challenge(line: _Line, peer: str) -> int:
     if message[:1] != b"N" or len(message) < 19:  # noqa: PLR2004 - flags, challenge, creation, length
         raise BeamProtocolError("the node's handshake is not understood")
     _, flags, challenge, _, size = struct.unpack_from("!cQIIH", message)
-    if size != len(message) - 19 or not flags & 1 << 24:
+    if size != len(message) - 19 or not flags & HANDSHAKE_23:
         raise BeamProtocolError("the node's handshake is not understood")
     if _name(message[19:]) != peer:
         raise NoSuchNode(f"another node than {peer} answers at that place")

@@ -18,6 +18,7 @@ from rotator.errors import BeamError, NodeGone
 
 MAX_FRAME: Final = 8 * 1024 * 1024
 TICK: Final = bytes(4)
+TICKS_APART: Final = 0.1  # seconds; more often, ticks are not answered
 TICK_AFTER: Final = 15.0  # seconds: a quarter of OTP's net_ticktime, 60 s
 # A peer ticks every quarter of its own net_ticktime: this serves up to 20 minutes of it.
 SILENCE: Final = 300.0
@@ -58,7 +59,10 @@ async def connect(address: Address, cookie: str, *, timeout: timedelta = PATIENC
         wire = await wires.dial(address.host, port, tls=address.tls, tls_name=domain)
         try:
             us = await handshake.shake_hands(
-                wire, peer=address.name, cookie=cookie, width=4 if address.tls else 2
+                wire,
+                peer=address.name,
+                cookie=cookie,
+                width=handshake.OVER_TLS if address.tls else handshake.PLAIN,
             )
         except BaseException:
             wire.abort()
@@ -186,10 +190,11 @@ class Node:
             await asyncio.sleep(due_at - loop.time())
 
     def _send_tick(self) -> None:
+        now = asyncio.get_running_loop().time()
         # Whoever does not read what was written before gets no ticks piled on top of it.
-        if self._wire.is_idle:
+        if self._wire.is_idle and now - self._written_at >= TICKS_APART:
             self._wire.writer.write(TICK)
-            self._written_at = asyncio.get_running_loop().time()
+            self._written_at = now
 
     def _end(self, why: BeamError) -> None:
         if self._lost:

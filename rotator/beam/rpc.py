@@ -20,6 +20,10 @@ from rotator.errors import BeamProtocolError, CallFailed
 
 PASS_THROUGH: Final = 112
 SEND, REG_SEND, SEND_SENDER = 2, 6, 22
+MAX_CONTROL: Final = 8 * 1024  # a node's name has 255 characters, and there may be three
+CONTROL: Final = bytes([PASS_THROUGH, terms.VERSION, bounds.SMALL_TUPLE])
+SENT: Final = CONTROL + bytes([3, bounds.SMALL_INTEGER, SEND])
+SENT_BY_SENDER: Final = CONTROL + bytes([3, bounds.SMALL_INTEGER, SEND_SENDER])
 ANSWER: Final = bytes([terms.VERSION, bounds.SMALL_TUPLE, 2, bounds.REFERENCE])
 
 # The only words of an exception that are repeated: anything else might be an argument.
@@ -82,11 +86,13 @@ def answer(frame: bytes, *, receiver: Opaque) -> Answer | None:
 
     Raises BeamProtocolError when it is no message of this protocol.
     """
-    if frame[:1] != bytes([PASS_THROUGH]):
+    if not frame.startswith(CONTROL):
         raise BeamProtocolError("the node sent what is not understood")
-    end = bounds.end_of(frame, 2)
+    if not frame.startswith((SENT, SENT_BY_SENDER)):
+        return None
+    end = bounds.end_of(frame[:MAX_CONTROL], 2)
     match terms.decode(frame[1:end]):
-        case (int(kind), _, to) if kind in {SEND, SEND_SENDER} and to == receiver:
+        case (_, _, to) if to == receiver:
             return _answer(frame[end:])
     return None
 
