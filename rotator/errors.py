@@ -388,8 +388,6 @@ class ServiceAway(AgentError):
 
 
 class AgentRefused(AgentError):
-    """The service refuses."""
+    """The service refuses what the agent asks."""
 
-    def __init__(self, detail: str, *, code: str) -> None:
-        self.refusal = code
-        super().__init__(detail)
+    code = "agent_refused"

@@ -76,8 +76,7 @@ class Runner:
             raise AgentRefused(
                 f"the service speaks of generation {desired.generation}, and"
                 f" {self._agent.memory.generation} was seen before: it was set back, and is not"
-                " obeyed (rotator recover)",
-                code="generation_went_back",
+                " obeyed (rotator recover)"
             )
         self._agent.obey(orders_of(desired, self._agent.name))
         self._changed.set()

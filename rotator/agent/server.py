@@ -119,11 +119,9 @@ class Server:
         try:
             text = self._token_file.read_text(encoding="ascii").strip()
         except (OSError, UnicodeError):
-            raise AgentRefused(
-                f"there is no token in {self._token_file}", code="no_token"
-            ) from None
+            raise AgentRefused(f"there is no token in {self._token_file}") from None
         if not text or not text.isprintable() or " " in text:
-            raise AgentRefused(f"{self._token_file} holds no token", code="no_token")
+            raise AgentRefused(f"{self._token_file} holds no token")
         return text
 
 
@@ -169,4 +167,4 @@ def _refused(answer: _Answer) -> ServiceAway | AgentRefused:
         code = detail = ""
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or not code:
         return ServiceAway(f"the service answers {answer.status} {code}".rstrip())
-    return AgentRefused(f"the service refuses: {detail or code}", code=code)
+    return AgentRefused(f"the service refuses: {detail or code}")

@@ -49,7 +49,9 @@ class Node:
     is_up: bool = True
     memory: Memory = field(default_factory=Memory)
     orders: Orders | None = None
-    unfiled: set[NodeName] = field(default_factory=set)  #: rows that a move set, not in the boot file yet
+    unfiled: set[NodeName] = field(
+        default_factory=set
+    )  #: rows that a move set, not in the boot file yet
     is_bare: bool = False  #: its rows were lost, and are not back yet
     steps: list[Step | tuple[NodeName, Cookie, str]] = field(default_factory=list)
 
@@ -188,9 +190,7 @@ class Mesh(RuleBasedStateMachine):
         if not node.is_up:
             return Seen(own=None, file=node.file, boot=node.boot)
         links = dict.fromkeys(self.linked(node.name), False)
-        return Seen(
-            own=node.own, pins=dict(node.pins), links=links, file=node.file, boot=node.boot
-        )
+        return Seen(own=node.own, pins=dict(node.pins), links=links, file=node.file, boot=node.boot)
 
     @rule(name=st.sampled_from(NAMES), hears=st.booleans(), is_late=st.booleans())
     def look(self, name: NodeName, hears: bool, is_late: bool) -> None:
@@ -274,6 +274,11 @@ class Mesh(RuleBasedStateMachine):
         if not node.is_up and not isinstance(taken, WriteBoot | WriteCookie):
             node.steps.clear()
             return
+        self.do(node, taken)
+
+    def do(self, node: Node, taken: Step) -> None:
+        """One step of the agent itself."""
+        name = node.name
         match taken:
             case WriteBoot(boot):
                 node.boot = boot

@@ -79,7 +79,7 @@ def test_desired_state_is_that_of_the_table(rotation, row):
     assert found["previous"] == (None if previous is None else _slot(previous))
     assert found["pending"] == (None if pending is None else _slot(pending))
     assert found["refuse"] == refuse
-    assert found["lock"] == (None if lock is None else {"round": lock})
+    assert found["lock"] == (None if lock is None else {"round": lock, "emergency": rotation.id})
 
 
 def test_desired_state_says_who_is_there_and_what_they_use():
