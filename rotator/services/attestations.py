@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rotator.domain.membership import Taken
     from rotator.ports.state_store import ClusterStates
     from rotator.ports.wakeups import Wakeups
-    from rotator.services.commands import Poke
+    from rotator.services.changes import Poke
     from rotator.services.crowds import Crowds
 
 _ATTEMPTS: Final = 50

@@ -14,7 +14,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from rotator.domain import commands, document, invariants, membership, steps
+from rotator.domain import (
+    commands,
+    departures,
+    document,
+    invariants,
+    membership,
+    orders,
+    steps,
+)
 from rotator.domain.actions import (
     Action,
     Discard,
@@ -379,33 +387,33 @@ class World:
         self.last_epoch = max(self.last_epoch, epoch)
 
     def abort(self) -> None:
-        change = commands.abort(self.cluster, self.rotation.id, self.request())
+        change = orders.abort(self.cluster, self.rotation.id, self.request())
         self.save(change, Line.A1 if change.facts else None)
 
     def roll_back(self) -> None:
-        change = commands.roll_back(self.cluster, self.rotation.id, self.request())
+        change = orders.roll_back(self.cluster, self.rotation.id, self.request())
         self.save(change, Line.R1 if change.facts else None)
 
     def hold(self) -> None:
-        self.save(commands.hold(self.cluster, self.rotation.id, self.request()))
+        self.save(orders.hold(self.cluster, self.rotation.id, self.request()))
 
     def release(self) -> None:
-        self.save(commands.release(self.cluster, self.rotation.id, self.request()))
+        self.save(orders.release(self.cluster, self.rotation.id, self.request()))
 
     def end_grace_at(self, ends_at: datetime) -> None:
-        change = commands.end_grace_at(
+        change = orders.end_grace_at(
             self.cluster, self.rotation.id, self.request(), ends_at=ends_at
         )
         self.save(change)
 
     def excuse(self, name: str, *, force: bool = False) -> None:
-        self.save(commands.excuse(self.crowd(), NodeName(name), self.request(), force=force))
+        self.save(departures.excuse(self.crowd(), NodeName(name), self.request(), force=force))
 
     def remove(self, name: str, *, force: bool = False) -> None:
-        self.save(commands.remove(self.crowd(), NodeName(name), self.request(), force=force))
+        self.save(departures.remove(self.crowd(), NodeName(name), self.request(), force=force))
 
     def leave(self, name: str) -> None:
-        self.save(commands.leave(self.cluster, NodeName(name), self.request()))
+        self.save(departures.leave(self.cluster, NodeName(name), self.request()))
 
     def jump(self, by: timedelta) -> None:
         """The clock jumps between two passes of one leader; nobody is lost by that alone."""
