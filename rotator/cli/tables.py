@@ -75,7 +75,8 @@ def _members(found: v1.Adoption) -> str:
     if not found.members:
         return "none yet"
     lost = f", {found.lost} lost" if found.lost else ""
-    return f"{found.on_current}/{found.members} on current{lost}"
+    foreign = f", {found.foreign_links} with foreign links" if found.foreign_links else ""
+    return f"{found.on_current}/{found.members} on current{lost}{foreign}"
 
 
 def _waits(cluster: v1.Cluster, now: datetime) -> str:

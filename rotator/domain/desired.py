@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rotator.domain import adoption
+from rotator.domain import joining
+from rotator.domain.cluster import ReadFrom
 from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Kind, Phase
 from rotator.domain.version import Stage
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rotator.domain.cluster import Cluster
     from rotator.domain.ids import Generation, NodeName, VersionNumber
     from rotator.domain.liveness import Crowd
+    from rotator.domain.policy import OnDrift
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,7 @@ class DesiredState:
     lock_round: int | None
     join: bool
     members: Mapping[NodeName, Liveness]
+    on_drift: OnDrift
 
 
 def desired_state(crowd: Crowd) -> DesiredState:
@@ -64,8 +67,9 @@ def desired_state(crowd: Crowd) -> DesiredState:
         pending=pending.number if pending and shows_pending else None,
         refuse=refuse,
         lock_round=rotation.lock_round if rotation and is_locking else None,
-        join=adoption.may_join(crowd),
+        join=joining.may_join(crowd),
         members={n: state for n, state in liveness.items() if state is not Liveness.LEFT},
+        on_drift=crowd.policy.on_drift,
     )
 
 
@@ -80,7 +84,9 @@ def pairs_of(cluster: Cluster, node: NodeName) -> dict[NodeName, VersionNumber]:
         said = member.attestation
         if peer == node or said is None or member.has_left:
             continue
-        number = cluster.number_of(said.pins.get(node, said.own))
+        # Who is about to boot has no pins yet: it comes up with those of its boot file.
+        pins = said.boot_pins if said.read_from is ReadFrom.BOOT else said.pins
+        number = cluster.number_of(pins.get(node, said.own))
         if number in accepted:
             pairs[peer] = number
     return pairs

@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from rotator.domain import adoption, commands, departures, orders
+from rotator.domain import adoption, commands, departures, drift, orders
 from rotator.domain.actions import Line
 from rotator.domain.commands import Request, Start
 from rotator.domain.ids import RotationId, VersionNumber
@@ -104,7 +104,7 @@ class Commands:
             to_version=commands.next_number(cluster, await self._last_used(name)),
             phases=_SHORT if kind is Kind.EMERGENCY else _FULL,
             awaits=tuple(member.name for member in crowd.awaited()),
-            blockers=(*adoption.unknown_cookies(crowd), *adoption.absent(crowd)),
+            blockers=(*drift.drifters(crowd), *adoption.absent(crowd)),
             conflict=conflict,
             grace_window=crowd.policy.grace_window,
             warnings=_warnings(crowd, kind),

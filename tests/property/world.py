@@ -132,6 +132,7 @@ class World:
         self.over: set[VersionNumber] = set()
         self.lines: list[Line] = []
         self.throwaways = 0
+        self.returned = 0  #: pairs that were looked at when a node came up among mixed cookies
 
     # --- what is seen -------------------------------------------------------------------------
 
@@ -545,17 +546,44 @@ class World:
             generation=node.seen,
             at=self.now,
             read_from=ReadFrom.BOOT,
+            own=node.file,
             file=node.file,
             boot_pins=dict(node.boot_pins),
         )
         if not self.attest(node, said) or current is None:
             return False
-        pairs = pairs_of(self.cluster, node.name)
-        named = {peer: self.read_cookie(number) or current for peer, number in pairs.items()}
-        node.own = node.file = current
-        node.pins, node.boot_pins = dict(named), dict(named)
+        rotation = self.cluster.rotation
+        if rotation is not None and rotation.has_mixed_cookies and self._is_in_step(node):
+            node.own, node.pins = node.file, dict(node.boot_pins)
+        else:
+            pairs = pairs_of(self.cluster, node.name)
+            named = {peer: self.read_cookie(number) or current for peer, number in pairs.items()}
+            node.own = node.file = current
+            node.pins, node.boot_pins = dict(named), dict(named)
         node.is_running = True
+        self._examine_pairs(node)
         return True
+
+    def _is_in_step(self, node: Node) -> bool:
+        """Whether its own files are good enough, as the agent sees it: each pair is as they say."""
+        accepted = {self.read_cookie(number) for number in self.cluster.accepted()}
+        pairs = pairs_of(self.cluster, node.name)
+        said = {peer: self.read_cookie(number) for peer, number in pairs.items()}
+        files = {peer: node.boot_pins.get(peer) for peer in said}
+        return node.file in accepted and files == said
+
+    def _examine_pairs(self, node: Node) -> None:
+        """Invariant 4, where a node has just come up among mixed cookies: no pair is out of step."""
+        rotation = self.cluster.rotation
+        if rotation is None or rotation.kind is Kind.EMERGENCY or not rotation.has_mixed_cookies:
+            return
+        for member in self.crowd().awaited():
+            peer = self.nodes.get(member.name)
+            if peer is None or peer is node or not peer.is_running or not peer.is_truthful:
+                continue
+            self.returned += 1
+            theirs, ours = peer.pins.get(node.name, peer.own), node.pins.get(peer.name, node.own)
+            assert theirs == ours, f"{node.name} came up out of step with {peer.name}"
 
     def heartbeat(self, node: Node) -> None:
         """See, act, report; a node that does not run asks to boot first."""

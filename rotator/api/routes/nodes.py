@@ -42,6 +42,7 @@ async def attest(request: Request) -> Response:
             generation=answer.generation,
             heartbeat_seconds=answer.heartbeat.total_seconds(),
             join=answer.join,
+            on_drift=answer.on_drift,
         )
     )
 
