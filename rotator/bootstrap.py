@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import socket
-import ssl
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-import uvicorn
 import uvloop
 
 from rotator import failpoints
@@ -23,16 +20,21 @@ from rotator.adapters.state.database import now
 from rotator.adapters.state.store import open_state
 from rotator.adapters.state.wakeups import LocalWakeups
 from rotator.adapters.telemetry import logging as telemetry
+from rotator.api import serving
 from rotator.api.app import create_app
-from rotator.api.limits import DeadlineProtocol
+from rotator.api.dependencies import Services
 from rotator.api.routes.health import create_health_app
+from rotator.api.serving import Listener, Tls
 from rotator.domain.facts import Fact, FactKind
 from rotator.errors import ConfigurationError, FenceLost, RotatorError
 from rotator.services.attestations import Attestations
+from rotator.services.beginnings import Beginnings
+from rotator.services.changes import Changes
 from rotator.services.commands import Commands
 from rotator.services.crowds import Crowds
 from rotator.services.documents import Documents
 from rotator.services.executor import Executor
+from rotator.services.fleet import Fleet
 from rotator.services.keyring import KeyRing
 from rotator.services.queries import Queries
 from rotator.services.reconciler import Reconciler
@@ -53,7 +55,6 @@ App = Any  #: an ASGI application
 
 _BEAT: Final = timedelta(seconds=1)
 _FLUSH: Final = timedelta(seconds=15)
-_GRACEFUL_SECONDS: Final = 5
 
 
 def _profiles(settings: Settings) -> Mapping[MasterName, KdfParameters]:
@@ -122,30 +123,30 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
         )
         stack.push_async_callback(reconciler.stop)
         tokens = TokenService(tokens=state.tokens, states=state.clusters, wakeups=wakeups)
-        queries = Queries(states=state.clusters, documents=documents, crowds=crowds)
-        commands = Commands(
-            states=state.clusters,
-            emergencies=state.emergencies,
-            documents=documents,
-            keyring=keyring,
-            executor=executor,
-            crowds=crowds,
-            wakeups=wakeups,
-            poke=reconciler.poke,
-            fence=fence,
-        )
-        attestations = Attestations(
+        changes = Changes(
             states=state.clusters, crowds=crowds, wakeups=wakeups, poke=reconciler.poke
         )
-        app = create_app(
+        commands = Commands(changes=changes, documents=documents, keyring=keyring)
+        services = Services(
+            beginnings=Beginnings(
+                changes=changes,
+                documents=documents,
+                keyring=keyring,
+                executor=executor,
+                fence=fence,
+            ),
             commands=commands,
-            attestations=attestations,
-            queries=queries,
+            fleet=Fleet(commands=commands, states=state.clusters, emergencies=state.emergencies),
+            attestations=Attestations(
+                states=state.clusters, crowds=crowds, wakeups=wakeups, poke=reconciler.poke
+            ),
+            queries=Queries(states=state.clusters, documents=documents, crowds=crowds),
             tokens=tokens,
             emergencies=state.emergencies,
             wakeups=wakeups,
             closing=closing,
         )
+        app = create_app(services)
         health = create_health_app(
             {"state_store": _answers(state), "secrets_manager": stores.cookies.check},
             now=now,
@@ -160,39 +161,29 @@ def _answers(state: State) -> Any:  # noqa: ANN401 - an async check
     return check
 
 
-def _require_tls_files(settings: Settings) -> None:
-    """Fail with a sentence, before anything is opened, where uvicorn would fail with a traceback."""
+def _tls(settings: Settings) -> Tls | None:
     listen = settings.listen
-    if listen.tls_certificate is None:
-        return
-    try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(listen.tls_certificate, listen.tls_key)
-    except OSError as error:  # ssl.SSLError is one
-        raise ConfigurationError(
-            "listen.tls_certificate and listen.tls_key cannot be used:"
-            f" {error.strerror or type(error).__name__}"
-        ) from None
+    if listen.tls_certificate is None or listen.tls_key is None:
+        return None
+    return Tls(certificate=listen.tls_certificate, key=listen.tls_key)
 
 
-def _server(app: App, port: int, settings: Settings, *, is_api: bool) -> uvicorn.Server:
+def _listeners(service: Service, settings: Settings) -> list[Listener]:
     listen = settings.listen
-    config = uvicorn.Config(
-        app,
-        host=listen.address,
-        port=port,
-        http=DeadlineProtocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=_GRACEFUL_SECONDS,
-        ssl_certfile=listen.tls_certificate if is_api else None,
-        ssl_keyfile=listen.tls_key if is_api else None,
+    api = Listener(
+        app=service.app,
+        address=listen.address,
+        port=listen.port,
+        setting="listen.port",
+        tls=_tls(settings),
     )
-    return uvicorn.Server(config)
+    health = Listener(
+        app=service.health,
+        address=listen.address,
+        port=listen.health_port,
+        setting="listen.health_port",
+    )
+    return [api, health]
 
 
 async def _require_same_masters(state: State, settings: Settings) -> None:
@@ -237,12 +228,8 @@ async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
     closing = asyncio.Event()
     reloads: set[asyncio.Task[None]] = set()
     async with open_service(settings, closing=closing) as service:
-        servers = [
-            _server(service.app, settings.listen.port, settings, is_api=True),
-            _server(service.health, settings.listen.health_port, settings, is_api=False),
-        ]
-        names = ("listen.port", "listen.health_port")
-        sockets = [_bind(server, name) for server, name in zip(servers, names, strict=True)]
+        listeners = _listeners(service, settings)
+        sockets = [listener.bind() for listener in listeners]
         metronome = Metronome()
         metronome.every(_BEAT, service.reconciler.tick)
         metronome.every(_FLUSH, service.crowds.flush)
@@ -262,49 +249,13 @@ async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
         await service.reconciler.tick()
         await _warn_of_the_store(service.check_store)
         try:
-            await _run(servers, sockets, closing)
+            await serving.run(listeners, sockets, closing)
         finally:
             metronome.stop()
             await service.crowds.flush()
             await service.tokens.flush_used()
     if service.reconciler.has_lost_lease:
         raise FenceLost
-
-
-def _bind(server: uvicorn.Server, name: str) -> socket.socket:
-    config = server.config
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    bound = socket.socket(family)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((config.host, config.port))
-    except OSError as error:
-        bound.close()
-        raise ConfigurationError(
-            f"{name}: {config.host} port {config.port} cannot be used: {error.strerror}"
-        ) from None
-    return bound
-
-
-async def _run(
-    servers: list[uvicorn.Server], sockets: list[socket.socket], closing: asyncio.Event
-) -> None:
-    """Serve until a signal comes, the lease is lost, or one of the servers ends."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, closing.set)
-    running = [
-        loop.create_task(server._serve([bound]))  # noqa: SLF001 - see below
-        for server, bound in zip(servers, sockets, strict=True)
-    ]
-    # `serve()` is `_serve()` with signal handlers of its own, and two of them would undo each other.
-    ending = loop.create_task(closing.wait())
-    await asyncio.wait([*running, ending], return_when=asyncio.FIRST_COMPLETED)
-    closing.set()
-    for server in servers:
-        server.should_exit = True
-    await asyncio.gather(*running)
-    ending.cancel()
 
 
 def serve(read: Callable[[], Settings]) -> None:
@@ -315,7 +266,9 @@ def serve(read: Callable[[], Settings]) -> None:
     settings = read()
     telemetry.configure(level=settings.log.level, format=settings.log.format)
     _refuse_failpoints(settings)
-    _require_tls_files(settings)
+    tls = _tls(settings)
+    if tls is not None:
+        tls.require()
     if settings.secret_store.kind == "local":
         log.warning(
             "the local secret store is for one machine, trials and tests: its key file lies beside"

@@ -17,16 +17,7 @@ from rotator.api.dependencies import GuardedRoute, Route, Services, guard
 from rotator.api.routes import clusters, emergencies, facts, nodes, rotations, tokens
 
 if TYPE_CHECKING:
-    import asyncio
-
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-    from rotator.ports.state_store import Emergencies
-    from rotator.ports.wakeups import Wakeups
-    from rotator.services.attestations import Attestations
-    from rotator.services.commands import Commands
-    from rotator.services.queries import Queries
-    from rotator.services.tokens import TokenService
 
 #: Ids that come with a request are kept only if they can be nothing but an id.
 _REQUEST_ID: Final = re.compile(r"[0-9a-fA-F][0-9a-fA-F-]{14,62}[0-9a-fA-F]")
@@ -43,27 +34,12 @@ ROUTES: Final[tuple[Route, ...]] = (
 
 
 def create_app(
-    *,
-    commands: Commands,
-    attestations: Attestations,
-    queries: Queries,
-    tokens: TokenService,
-    emergencies: Emergencies,
-    wakeups: Wakeups,
-    closing: asyncio.Event,
+    services: Services,
 ) -> FastAPI:
-    """The application. Set *closing* when the process is told to end: waiting requests end then."""
+    """The application. Set `services.closing` when the process is told to end: nobody waits then."""
     app = build(ROUTES)
-    app.state.services = Services(
-        commands=commands,
-        attestations=attestations,
-        queries=queries,
-        tokens=tokens,
-        emergencies=emergencies,
-        wakeups=wakeups,
-        closing=closing,
-    )
-    app.state.looks = longpoll.Looks(queries.states)
+    app.state.services = services
+    app.state.looks = longpoll.Looks(services.queries.states)
     return app
 
 

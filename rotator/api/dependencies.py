@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from rotator.ports.state_store import Emergencies
     from rotator.ports.wakeups import Wakeups
     from rotator.services.attestations import Attestations
+    from rotator.services.beginnings import Beginnings
     from rotator.services.commands import Commands
+    from rotator.services.fleet import Fleet
     from rotator.services.queries import Queries
     from rotator.services.tokens import TokenService
 
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
 class Services:
     """Everything that a route may call."""
 
+    beginnings: Beginnings
     commands: Commands
+    fleet: Fleet
     attestations: Attestations
     queries: Queries
     tokens: TokenService

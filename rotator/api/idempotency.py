@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from rotator.domain.cluster import Cluster
     from rotator.domain.rotation import Rotation
-    from rotator.services.commands import ReceiptFor
+    from rotator.services.changes import ReceiptFor
 
 REPLAYED: Final = "idempotent-replayed"
 _KEY: Final = re.compile(r"[!-~]{1,255}")

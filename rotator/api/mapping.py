@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
-from rotator.domain import adoption
+from rotator.domain import drift
 from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Kind
 from rotator.protocol import v1
@@ -69,6 +69,7 @@ def desired(name: ClusterName, view: NodeView, *, adoption_mode: str) -> v1.Desi
         refuse=[shown(number) or int(number) for number in state.refuse],
         lock=_lock(state),
         members={name: str(liveness) for name, liveness in state.members.items()},
+        on_drift=state.on_drift,
         pairs={str(peer): int(number) for peer, number in view.pairs.items()},
     )
 
@@ -110,6 +111,9 @@ def _adoption(report: ClusterReport) -> v1.Adoption:
         excused=found.count(Liveness.EXCUSED),
         on_current=report.on_current,
         expects=_expects(crowd.policy.expect),
+        foreign_links=sum(
+            1 for one in crowd.awaited() if one.attestation and one.attestation.foreign_links
+        ),
     )
 
 
@@ -220,7 +224,8 @@ def member(crowd: Crowd, found: Member) -> v1.Member:
         joined_at=instant(found.joined_at),
         last_seen=instant(found.last_seen),
         uses=known(said.own) if said else None,
-        unknown_cookie=adoption.uses_unknown_cookie(crowd.cluster, found),
+        unknown_cookie=drift.uses_unknown_cookie(crowd.cluster, found),
+        retired_cookie=drift.retired_cookie(crowd.cluster, found) is not None,
         holds=sorted(said.holds) if said else [],
         pins={peer: known(used) for peer, used in said.pins.items()} if said else {},
         links={peer: v1.Link(hidden=hidden) for peer, hidden in said.links.items()} if said else {},

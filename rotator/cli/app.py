@@ -8,7 +8,6 @@ from enum import StrEnum
 from typing import Final
 
 import typer
-from typer.core import TyperGroup
 
 import rotator
 from rotator.cli import output
@@ -19,6 +18,7 @@ from rotator.cli.session import (
     CacertOption,
     Globals,
     OutputOption,
+    PlainGroup,
     Session,
     TokenFileOption,
     command,
@@ -48,7 +48,7 @@ _MODULES: Final = {
 }  # fmt: skip
 
 
-class InPanels(TyperGroup):
+class InPanels(PlainGroup):
     """Lists its commands in the order of the panels."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]

@@ -31,6 +31,9 @@ RotationOption = Annotated[
 ReasonOption = Annotated[
     str, typer.Option("--reason", metavar="TEXT", help="Why; it stands in the facts.")
 ]
+NeededReasonOption = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="Why; it stands in the facts. Required.")
+]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Do it in spite of what speaks against.")
 ]

@@ -21,9 +21,9 @@ def members(found: v1.Members, now: datetime) -> View:
         (
             one.name,
             one.liveness,
-            "unknown cookie" if one.unknown_cookie else maybe(one.uses),
+            _uses(one),
             ", ".join(map(str, one.holds)) or "-",
-            str(len(one.links)),
+            _links(one),
             age(one.last_seen, now),
             maybe(one.otp_release),
             maybe(one.agent),
@@ -33,9 +33,20 @@ def members(found: v1.Members, now: datetime) -> View:
     return [Table(("node", "liveness", "uses", "holds", "links", "seen", "otp", "agent"), rows)]
 
 
+def _uses(found: v1.Member) -> str:
+    if found.unknown_cookie:
+        return "unknown cookie"
+    return f"{maybe(found.uses)} (retired)" if found.retired_cookie else maybe(found.uses)
+
+
+def _links(found: v1.Member) -> str:
+    foreign = len(found.foreign_links)
+    return f"{len(found.links)} ({foreign} foreign)" if foreign else str(len(found.links))
+
+
 def member(found: v1.Member, now: datetime) -> View:
     """One node."""
-    uses = "a cookie that is not known here" if found.unknown_cookie else maybe(found.uses)
+    uses = "a cookie that is not known here" if found.unknown_cookie else _uses(found)
     view: View = [
         f"{found.name}: {found.liveness}, seen {age(found.last_seen, now)} ago",
         f"uses version: {uses}; holds: {', '.join(map(str, found.holds)) or '-'}",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, get_type_hints
 
 import typer
+from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from rotator import errors
 from rotator.cli import output
@@ -121,6 +122,30 @@ class Session:
             raise Failure("nothing was done")
 
 
+class PlainCommand(TyperCommand):
+    """A command whose help shows no types of Python's."""
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer keeps its type to itself
+        """As typer has them, quieter."""
+        return _without_types(super().get_params(ctx))
+
+
+class PlainGroup(TyperGroup):
+    """The same for a command that has commands."""
+
+    def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - typer keeps its type to itself
+        """As typer has them, quieter."""
+        return _without_types(super().get_params(ctx))
+
+
+def _without_types(params: list[Any]) -> list[Any]:
+    """The names of arguments say what is wanted, and a flag is one."""
+    for one in params:
+        if isinstance(one, TyperArgument) or getattr(one, "is_flag", False):
+            one.display_type = lambda _ctx: ""
+    return params
+
+
 def command(
     app: typer.Typer,
     name: str,
@@ -139,6 +164,7 @@ def command(
         shown = "\n\n".join(f"`{example}`" for example in examples)
         app.command(
             name,
+            cls=PlainCommand,
             help=f"{summary}\n\n**Examples**\n\n{shown}" if examples else summary,
             rich_help_panel=panel,
             # Else an argument too many would be repeated on the terminal.

@@ -50,8 +50,8 @@ def blocker(found: v1.Blocker) -> str:
 
 
 def blockers(found: Iterable[v1.Blocker], now: datetime) -> list[str]:
-    """One line each, with since when."""
-    return [f"  {blocker(one)}, since {age(one.since, now)}" for one in found]
+    """One line each, with for how long."""
+    return [f"  {blocker(one)}, for {age(one.since, now)}" for one in found]
 
 
 def yes(value: object) -> str:
@@ -75,7 +75,8 @@ def _members(found: v1.Adoption) -> str:
     if not found.members:
         return "none yet"
     lost = f", {found.lost} lost" if found.lost else ""
-    return f"{found.on_current}/{found.members} on current{lost}"
+    foreign = f", {found.foreign_links} with foreign links" if found.foreign_links else ""
+    return f"{found.on_current}/{found.members} on current{lost}{foreign}"
 
 
 def _waits(cluster: v1.Cluster, now: datetime) -> str:
@@ -83,7 +84,7 @@ def _waits(cluster: v1.Cluster, now: datetime) -> str:
         return "-"
     first, *others = cluster.blockers
     more = f" and {len(others)} more" if others else ""
-    return f"{blocker(first)} {age(first.since, now)}{more}"
+    return f"{blocker(first)}, for {age(first.since, now)}{more}"
 
 
 def clusters(found: v1.Clusters, now: datetime) -> View:
@@ -150,7 +151,7 @@ def _standing(found: v1.Rotation, now: datetime) -> str:
     if found.ends_at:
         marks.append(f"until {when(found.ends_at)}")
     extra = f" ({', '.join(marks)})" if marks else ""
-    return f"{words(found.phase)}{extra} since {age(found.entered_at, now)}"
+    return f"{words(found.phase)}{extra} for {age(found.entered_at, now)}"
 
 
 def rotation(found: v1.Rotation, now: datetime) -> View:

@@ -7,9 +7,10 @@ began does not tell what it does now.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from rotator.domain.cluster import Blocker, ReadFrom
+from rotator.domain.drift import OVER
 from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Kind
 
@@ -20,29 +21,6 @@ if TYPE_CHECKING:
     from rotator.domain.ids import Fingerprint, NodeName, VersionNumber
     from rotator.domain.liveness import Crowd
     from rotator.domain.rotation import Rotation
-
-
-#: A pair is moved by two running nodes, so rows for those that do not run may stay behind.
-_NOT_RUNNING: Final = frozenset({Liveness.LOST, Liveness.JOINING})
-
-
-def _is_locked(cluster: Cluster, said: Attestation) -> bool:
-    """Whether it answers to a throwaway that a round of the emergency under way has asked for.
-
-    Any other round is only said, and would hide a cookie that somebody else knows.
-    """
-    rotation = cluster.rotation
-    if rotation is None or rotation.kind is not Kind.EMERGENCY or said.locked_round is None:
-        return False
-    return 1 <= said.locked_round <= rotation.lock_round
-
-
-def uses_unknown_cookie(cluster: Cluster, member: Member) -> bool:
-    """Whether its VM answers to a cookie that is none of ours and no throwaway of a lock."""
-    said = member.attestation
-    if said is None or said.own is None or said.read_from is not ReadFrom.VM:
-        return False
-    return cluster.number_of(said.own) is None and not _is_locked(cluster, said)
 
 
 def _fresh(member: Member, rotation: Rotation) -> Attestation | None:
@@ -83,12 +61,20 @@ def lacks(
     if said is None:
         return "has not attested from its VM since this phase began"
     if crowd.cluster.number_of(said.own) != number:
-        return f"uses version {crowd.cluster.number_of(said.own) or 'unknown'}, not {number}"
+        return f"uses {_called(crowd.cluster, said.own)}, not {number}"
     if crowd.cluster.number_of(said.file) != number:
         return f"its cookie file is not at version {number}"
     rows = _rows(crowd, said, ignoring=_ignored(rotation) if ignoring is None else ignoring)
     wrong = sorted({peer for peer, used in rows if crowd.cluster.number_of(used) != number})
     return f"its rows for {', '.join(wrong)} are not at version {number}" if wrong else None
+
+
+def _called(cluster: Cluster, own: Fingerprint | None) -> str:
+    used = cluster.number_of(own)
+    if used is None:
+        return "version unknown"
+    stage = cluster.at(used)
+    return f"{stage} version {used}" if stage in OVER else f"version {used}"
 
 
 def is_on(crowd: Crowd, member: Member, number: VersionNumber) -> bool:
@@ -98,26 +84,6 @@ def is_on(crowd: Crowd, member: Member, number: VersionNumber) -> bool:
         return False
     rows = (used for _, used in _rows(crowd, said, ignoring=frozenset({Liveness.LOST})))
     return all(crowd.cluster.number_of(used) == number for used in (said.own, said.file, *rows))
-
-
-def may_join(crowd: Crowd, asking: NodeName | None = None) -> bool:
-    """Whether a node may boot now: not among running nodes whose cookies are mixed.
-
-    They are not mixed any more once every node that runs is proven to use the target, but for its
-    rows for those that do not run: these wait for the very nodes that want to join. A node that
-    asks is not running, whatever it was told before.
-    """
-    rotation, current = crowd.cluster.rotation, crowd.cluster.current
-    if current is None:
-        return False
-    if rotation is None or not rotation.has_mixed_cookies:
-        return True
-    if current.number != rotation.target:
-        return False
-    running = (member for member in crowd.awaited() if member.name != asking)
-    return not any(
-        lacks(crowd, member, current.number, rotation, ignoring=_NOT_RUNNING) for member in running
-    )
 
 
 def users(crowd: Crowd, number: VersionNumber) -> tuple[Member, ...]:
@@ -148,13 +114,6 @@ def _nobody(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
     attested = any(_fresh(member, rotation) for member in _present(crowd))
     if crowd.policy.expects_members and not attested:
         yield Blocker(code="no_attestation", detail="members are expected, and none has attested")
-
-
-def unknown_cookies(crowd: Crowd) -> Iterator[Blocker]:
-    """The awaited members that answer to a cookie we do not know."""
-    for member in crowd.awaited():
-        if uses_unknown_cookie(crowd.cluster, member):
-            yield Blocker(code="unknown_cookie", subject=member.name)
 
 
 def _holds(crowd: Crowd, member: Member, rotation: Rotation) -> bool:

@@ -1,4 +1,4 @@
-"""What operators ask for, as pure changes of a cluster; a `Conflict` says why not."""
+"""How a cluster and its rotations begin, as pure changes; a `Conflict` says why not."""
 
 from __future__ import annotations
 
@@ -6,21 +6,17 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from rotator.domain.cluster import Change, Cluster, Member
+from rotator.domain.cluster import Change, Cluster
 from rotator.domain.document import MAX_NUMBER
 from rotator.domain.facts import Fact, FactKind
 from rotator.domain.ids import VersionNumber
-from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Kind, Phase, Rotation
 from rotator.domain.version import Origin, Stage, Version
 from rotator.errors import (
     AlreadyInitialised,
     ClusterFrozen,
     CoolingDown,
-    MemberIsLive,
-    NotFound,
     NotInitialised,
-    PhaseForbids,
     RotationUnderway,
     TooManyRotations,
 )
@@ -32,8 +28,6 @@ if TYPE_CHECKING:
     from rotator.domain.liveness import Crowd
 
 _HOUR: Final = timedelta(hours=1)
-_ABORTABLE: Final = frozenset({Phase.STAGED, Phase.INSTALLING})
-_REVERSIBLE: Final = frozenset({Phase.ROLLING_OUT, Phase.GRACE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +51,8 @@ class Start:
     emergency_id: str | None = None
 
 
-def _fact(kind: FactKind, request: Request, rotation: Rotation | None, **details: object) -> Fact:
+def fact_of(kind: FactKind, request: Request, rotation: Rotation | None, **details: object) -> Fact:
+    """The fact that *request* has led to this."""
     return Fact(
         kind=kind,
         at=request.at,
@@ -84,7 +79,7 @@ def initialise(
         number=number, stage=Stage.PENDING, origin=origin, epoch=derived_from, created_at=request.at
     )
     cluster = replace(cluster, uid=uid, master=crowd.policy.master, first_epoch=epoch)
-    fact = _fact(FactKind.INITIALISATION_REQUESTED, request, None, origin=str(origin))
+    fact = fact_of(FactKind.INITIALISATION_REQUESTED, request, None, origin=str(origin))
     return Change(cluster=cluster.with_version(version), facts=(replace(fact, version=number),))
 
 
@@ -181,7 +176,7 @@ def start(
     cluster = _note_start(cluster, request.at, is_emergency=is_emergency)
     cluster = replace(cluster.with_version(version), rotation=rotation)
     kind = FactKind.EMERGENCY_STARTED if is_emergency else FactKind.ROTATION_STARTED
-    facts.append(_fact(kind, request, rotation, rotation_kind=str(wanted.kind)))
+    facts.append(fact_of(kind, request, rotation, rotation_kind=str(wanted.kind)))
     rows = (superseded, rotation) if superseded else (rotation,)
     return Change(cluster=cluster, facts=tuple(facts), rotations=rows)
 
@@ -217,7 +212,7 @@ def _supersede(cluster: Cluster, request: Request) -> tuple[Cluster, Rotation | 
     for version in over:
         if version is not None:
             cluster = cluster.to_stage(version.number, Stage.REVOKED)
-    return cluster, ended, [_fact(FactKind.ROTATION_SUPERSEDED, request, ended)]
+    return cluster, ended, [fact_of(FactKind.ROTATION_SUPERSEDED, request, ended)]
 
 
 def _exclude(
@@ -229,123 +224,5 @@ def _exclude(
         member = cluster.members.get(name)
         if member is not None and not member.is_excused:
             cluster = cluster.with_member(replace(member, is_excused=True, is_admitted=False))
-            facts.append(_fact(FactKind.MEMBER_EXCUSED, request, None, node=name, forced=True))
+            facts.append(fact_of(FactKind.MEMBER_EXCUSED, request, None, node=name, forced=True))
     return cluster, facts
-
-
-def _named(cluster: Cluster, rotation_id: RotationId) -> Rotation:
-    rotation = cluster.rotation
-    if rotation is None or rotation.id != rotation_id:
-        raise PhaseForbids("the rotation has finished")
-    return rotation
-
-
-def _write(cluster: Cluster, rotation: Rotation, fact: Fact) -> Change:
-    return Change(cluster=replace(cluster, rotation=rotation), facts=(fact,), rotations=(rotation,))
-
-
-def hold(cluster: Cluster, rotation_id: RotationId, request: Request) -> Change:
-    """Let the rotation pass no gate until it is released."""
-    rotation = _named(cluster, rotation_id)
-    if rotation.is_locking_out:
-        raise PhaseForbids("an emergency cannot be held while nodes are locked")
-    if rotation.abort_requested:
-        raise PhaseForbids("a rotation that is being aborted cannot be held")
-    if rotation.is_held:
-        return Change(cluster=cluster)
-    held = replace(rotation, is_held=True)
-    return _write(cluster, held, _fact(FactKind.ROTATION_HELD, request, held))
-
-
-def release(cluster: Cluster, rotation_id: RotationId, request: Request) -> Change:
-    """Let a held rotation go on."""
-    rotation = _named(cluster, rotation_id)
-    if not rotation.is_held:
-        return Change(cluster=cluster)
-    released = replace(rotation, is_held=False)
-    return _write(cluster, released, _fact(FactKind.ROTATION_RELEASED, request, released))
-
-
-def abort(cluster: Cluster, rotation_id: RotationId, request: Request) -> Change:
-    """A1: give up a rotation that has not been promoted."""
-    rotation = _named(cluster, rotation_id)
-    if rotation.abort_requested:
-        return Change(cluster=cluster)
-    if rotation.phase not in _ABORTABLE:
-        advice = "; roll back instead" if rotation.phase in _REVERSIBLE else ""
-        raise PhaseForbids(f"a rotation in {rotation.phase} cannot be aborted{advice}")
-    aborting = replace(rotation, abort_requested=True, is_held=False)
-    fact = _fact(FactKind.ABORT_REQUESTED, request, aborting)
-    return _write(cluster.next_generation(), aborting, fact)
-
-
-def roll_back(cluster: Cluster, rotation_id: RotationId, request: Request) -> Change:
-    """R1: go back to the former version while it is still stored."""
-    rotation = _named(cluster, rotation_id)
-    if rotation.phase is Phase.ROLLING_BACK:
-        return Change(cluster=cluster)
-    if rotation.kind is Kind.EMERGENCY:
-        raise PhaseForbids("an emergency is not rolled back: the former cookie is compromised")
-    if rotation.phase not in _REVERSIBLE:
-        advice = "; abort instead" if rotation.phase in _ABORTABLE else ""
-        raise PhaseForbids(f"a rotation in {rotation.phase} cannot be rolled back{advice}")
-    back = rotation.enter(Phase.ROLLING_BACK, at=request.at, generation=cluster.generation)
-    back = replace(back, is_rollback=True, is_held=False)
-    return _write(cluster, back, _fact(FactKind.ROLLBACK_STARTED, request, back))
-
-
-def end_grace_at(
-    cluster: Cluster, rotation_id: RotationId, request: Request, *, ends_at: datetime
-) -> Change:
-    """Move the end of the grace window."""
-    rotation = _named(cluster, rotation_id)
-    if rotation.phase is not Phase.GRACE:
-        raise PhaseForbids(f"a rotation in {rotation.phase} has no grace window now")
-    if rotation.ends_at == ends_at:
-        return Change(cluster=cluster)
-    moved = replace(rotation, ends_at=ends_at)
-    fact = _fact(FactKind.GRACE_CHANGED, request, moved, ends_at=ends_at.isoformat())
-    return _write(cluster, moved, fact)
-
-
-def excuse(crowd: Crowd, node: NodeName, request: Request, *, force: bool) -> Change:
-    """No longer wait for a member, or for an expected node that never came."""
-    cluster = crowd.cluster
-    member = cluster.members.get(node)
-    if member is None:
-        expect = crowd.policy.expect
-        if not isinstance(expect, frozenset) or node not in expect:
-            raise NotFound(f"there is no member of that name in {cluster.name}")
-        member = Member(name=node, joined_at=request.at, last_seen=request.at)
-    elif crowd.liveness(member) in {Liveness.LIVE, Liveness.UNKNOWN} and not force:
-        raise MemberIsLive
-    if member.is_excused:
-        return Change(cluster=cluster)
-    excused = replace(member, is_excused=True, is_admitted=False)
-    fact = _fact(FactKind.MEMBER_EXCUSED, request, None, node=node, forced=force)
-    return Change(cluster=cluster.with_member(excused).next_generation(), facts=(fact,))
-
-
-def leave(cluster: Cluster, node: NodeName, request: Request) -> Change:
-    """A member leaves in good order."""
-    member = cluster.members.get(node)
-    if member is None:
-        raise NotFound(f"there is no member of that name in {cluster.name}")
-    if member.has_left:
-        return Change(cluster=cluster)
-    gone = replace(member, has_left=True, is_admitted=False)
-    fact = _fact(FactKind.MEMBER_LEFT, request, None, node=node)
-    return Change(cluster=cluster.with_member(gone).next_generation(), facts=(fact,))
-
-
-def remove(crowd: Crowd, node: NodeName, request: Request, *, force: bool) -> Change:
-    """Forget a member for good."""
-    cluster = crowd.cluster
-    member = cluster.members.get(node)
-    if member is None:
-        raise NotFound(f"there is no member of that name in {cluster.name}")
-    if crowd.liveness(member) in {Liveness.LIVE, Liveness.UNKNOWN} and not force:
-        raise MemberIsLive
-    rest = {name: other for name, other in cluster.members.items() if name != node}
-    fact = _fact(FactKind.MEMBER_REMOVED, request, None, node=node, forced=force)
-    return Change(cluster=replace(cluster, members=rest).next_generation(), facts=(fact,))

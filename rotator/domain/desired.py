@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rotator.domain import adoption
+from rotator.domain import joining
+from rotator.domain.cluster import ReadFrom
 from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Kind, Phase
 from rotator.domain.version import Stage
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rotator.domain.cluster import Cluster
     from rotator.domain.ids import Generation, NodeName, RotationId, VersionNumber
     from rotator.domain.liveness import Crowd
+    from rotator.domain.policy import OnDrift
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,7 @@ class DesiredState:
     emergency: RotationId | None  #: whose round of locking it is
     join: bool
     members: Mapping[NodeName, Liveness]
+    on_drift: OnDrift
 
 
 def desired_state(crowd: Crowd) -> DesiredState:
@@ -66,8 +69,9 @@ def desired_state(crowd: Crowd) -> DesiredState:
         refuse=refuse,
         lock_round=rotation.lock_round if rotation and is_locking else None,
         emergency=rotation.id if rotation and is_locking else None,
-        join=adoption.may_join(crowd),
+        join=joining.may_join(crowd),
         members={n: state for n, state in liveness.items() if state is not Liveness.LEFT},
+        on_drift=crowd.policy.on_drift,
     )
 
 
@@ -82,7 +86,9 @@ def pairs_of(cluster: Cluster, node: NodeName) -> dict[NodeName, VersionNumber]:
         said = member.attestation
         if peer == node or said is None or member.has_left:
             continue
-        number = cluster.number_of(said.pins.get(node, said.own))
+        # Who is about to boot has no pins yet: it comes up with those of its boot file.
+        pins = said.boot_pins if said.read_from is ReadFrom.BOOT else said.pins
+        number = cluster.number_of(pins.get(node, said.own))
         if number in accepted:
             pairs[peer] = number
     return pairs

@@ -49,6 +49,9 @@ class FactKind(StrEnum):
     MEMBER_EXCUSED = "MemberExcused"
     MEMBER_REMOVED = "MemberRemoved"
     UNKNOWN_COOKIE_SEEN = "UnknownCookieSeen"
+    RETIRED_COOKIE_SEEN = "RetiredCookieSeen"
+    DRIFT_HEALED = "DriftHealed"
+    FOREIGN_LINK_SEEN = "ForeignLinkSeen"
     WRONG_FINGERPRINT_REFUSED = "WrongFingerprintRefused"
     STALE_GENERATION_REFUSED = "StaleGenerationRefused"
     EPOCH_OPENED = "EpochOpened"
@@ -72,6 +75,9 @@ REPEATABLE: Final = frozenset(
         FactKind.MEMBER_EXCUSED,
         FactKind.MEMBER_REMOVED,
         FactKind.UNKNOWN_COOKIE_SEEN,
+        FactKind.RETIRED_COOKIE_SEEN,
+        FactKind.DRIFT_HEALED,
+        FactKind.FOREIGN_LINK_SEEN,
         FactKind.WRONG_FINGERPRINT_REFUSED,
         FactKind.STALE_GENERATION_REFUSED,
     }

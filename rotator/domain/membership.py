@@ -5,20 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from rotator.domain import adoption
+from rotator.domain import drift, joining
 from rotator.domain.cluster import Attestation, Change, Cluster, Member, ReadFrom
 from rotator.domain.facts import Fact, FactKind
+from rotator.domain.ids import NodeName
 from rotator.errors import StaleGeneration, TooManyMembers, WrongFingerprint
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from rotator.domain.ids import Fingerprint, NodeName, VersionNumber
+    from rotator.domain.ids import Fingerprint, VersionNumber
     from rotator.domain.liveness import Crowd
 
 #: Names of one cluster, those that have left included: who may attest for a pattern of names
 #: could else make up new ones without end.
 MAX_MEMBERS: Final = 1000
+MAX_NAMES: Final = 20  #: of foreign links, in one fact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,25 +56,39 @@ def refused(node: NodeName, kind: FactKind, *, now: datetime) -> Fact:
     return Fact(kind=kind, at=now, by=node, details={"node": node})
 
 
-def attest(crowd: Crowd, node: NodeName, said: Attestation) -> Taken:
+def attest(
+    crowd: Crowd, node: NodeName, said: Attestation, *, may_name_links: bool = True
+) -> Taken:
     """Take a report; raises `StaleGeneration`, `WrongFingerprint` or `TooManyMembers`.
 
     The answer to a node that is about to boot is part of the change: once it is told to boot,
-    gates wait for it.
+    gates wait for it. New foreign links are a fact where *may_name_links* says so.
     """
     cluster, now = crowd.cluster, crowd.now
     require_credible(cluster, node, said)
     member = cluster.members.get(node)
     if member is None and len(cluster.members) >= MAX_MEMBERS:
         raise TooManyMembers
-    may_boot = adoption.may_join(crowd, node)
-    admitted = may_boot and said.read_from is ReadFrom.BOOT
-    if member is None or member.has_left or _begins_anew(member, said):
-        return Taken(change=_join(crowd, node, said, is_admitted=admitted), may_boot=may_boot)
-    if said.says_the_same(member.attestation) and member.is_admitted == admitted:
+    may_boot = joining.may_join(crowd, node, said)
+    is_boot = said.read_from is ReadFrom.BOOT
+    admitted = may_boot and is_boot
+    before = None if member is None or member.has_left or _begins_anew(member, said) else member
+    heard = replace(
+        before or Member(name=node, joined_at=now, last_seen=now),
+        last_seen=now,
+        attestation=said,
+        is_admitted=admitted,
+        asked_at=((before and before.asked_at) or now) if is_boot and not admitted else None,
+    )
+    heard, adrift = _drift(cluster, heard, now)
+    if before is not None and _is_no_news(before, heard):
         return Taken(change=None, may_boot=may_boot)
-    heard = replace(member, last_seen=now, attestation=said, is_admitted=admitted)
-    facts = _news(cluster, member, heard, now)
+    facts = (*_evident(cluster, before, heard, now), *adrift)
+    if may_name_links or (cluster.rotation is not None and cluster.rotation.is_locking_out):
+        facts += _new_links(cluster, before, heard, now)
+    if before is None:
+        facts = (Fact(kind=FactKind.MEMBER_JOINED, at=now, by=node, details={"node": node}), *facts)
+        cluster = cluster.next_generation()
     return Taken(change=Change(cluster=cluster.with_member(heard), facts=facts), may_boot=may_boot)
 
 
@@ -82,17 +98,11 @@ def _begins_anew(member: Member, said: Attestation) -> bool:
     return member.is_excused and is_new
 
 
-def _join(crowd: Crowd, node: NodeName, said: Attestation, *, is_admitted: bool) -> Change:
-    member = Member(
-        name=node,
-        joined_at=crowd.now,
-        last_seen=crowd.now,
-        attestation=said,
-        is_admitted=is_admitted,
-    )
-    joined = Fact(kind=FactKind.MEMBER_JOINED, at=crowd.now, by=node, details={"node": node})
-    facts = (joined, *_news(crowd.cluster, None, member, crowd.now))
-    return Change(cluster=crowd.cluster.with_member(member).next_generation(), facts=facts)
+def _is_no_news(before: Member, heard: Member) -> bool:
+    said = heard.attestation
+    if said is None or not said.says_the_same(before.attestation):
+        return False
+    return replace(heard, last_seen=before.last_seen, attestation=before.attestation) == before
 
 
 def _evidence(said: Attestation | None) -> object:
@@ -107,7 +117,7 @@ def _evidence(said: Attestation | None) -> object:
     )
 
 
-def _news(
+def _evident(
     cluster: Cluster, before: Member | None, after: Member, now: datetime
 ) -> tuple[Fact, ...]:
     said = after.attestation
@@ -121,13 +131,47 @@ def _news(
         "refuses": {str(number): str(proof) for number, proof in said.refuses.items()},
         "locked_round": said.locked_round,
     }
-    attested = Fact(kind=FactKind.MEMBER_ATTESTED, at=now, by=after.name, details=details)
-    if not adoption.uses_unknown_cookie(cluster, after):
-        return (attested,)
-    unknown = Fact(
-        kind=FactKind.UNKNOWN_COOKIE_SEEN,
-        at=now,
-        by=after.name,
-        details={"node": after.name, "own": said.own},
-    )
-    return (attested, unknown)
+    return (Fact(kind=FactKind.MEMBER_ATTESTED, at=now, by=after.name, details=details),)
+
+
+def _drift(cluster: Cluster, member: Member, now: datetime) -> tuple[Member, tuple[Fact, ...]]:
+    """Note that it is adrift, or that it is well again; each once.
+
+    In between it may be silent, down, or locked by an emergency: that heals nothing.
+    """
+    own = member.attestation.own if member.attestation else None
+    details: dict[str, object] = {"node": member.name, "own": own}
+    number = drift.retired_cookie(cluster, member)
+    if drift.is_adrift(cluster, member) and own != member.drift:
+        kind = FactKind.UNKNOWN_COOKIE_SEEN if number is None else FactKind.RETIRED_COOKIE_SEEN
+        fact = Fact(kind=kind, at=now, by=member.name, version=number, details=details)
+        return replace(member, drift=own), (fact,)
+    if member.drift is not None and drift.is_well(cluster, member):
+        details["was"] = member.drift
+        used = cluster.number_of(own)
+        kind = FactKind.DRIFT_HEALED
+        fact = Fact(kind=kind, at=now, by=member.name, version=used, details=details)
+        return replace(member, drift=None), (fact,)
+    return member, ()
+
+
+def _new_links(
+    cluster: Cluster, before: Member | None, after: Member, now: datetime
+) -> tuple[Fact, ...]:
+    """Links to strangers, or to hidden nodes under a member's name, that it did not have before."""
+    said = after.attestation
+    known = before.attestation.foreign_links if before and before.attestation else ()
+    new = [
+        name
+        for name in (said.foreign_links if said else ())
+        if name not in known
+        and (name not in cluster.members or (said is not None and _is_hidden(said, name)))
+    ]
+    if not new:
+        return ()
+    details = {"node": after.name, "names": sorted(new)[:MAX_NAMES], "count": len(new)}
+    return (Fact(kind=FactKind.FOREIGN_LINK_SEEN, at=now, by=after.name, details=details),)
+
+
+def _is_hidden(said: Attestation, name: str) -> bool:
+    return said.links.get(NodeName(name), False)

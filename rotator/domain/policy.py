@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 
 from rotator.domain.ids import MasterName, NodeName
 
 #: Whom a cluster expects: these names, so many members, or None: nobody has to attest.
 Expectation = frozenset[NodeName] | int | None
+
+
+class OnDrift(StrEnum):
+    """What agents do with a running node that answers to a cookie which is not accepted."""
+
+    HEAL = "heal"  #: reset it to current
+    HOLD = "hold"  #: leave it alone until a person has looked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +32,7 @@ class RotationPolicy:
     max_rotations_per_hour: int = 4  #: scheduled and manual; emergencies have their cool-down
     heartbeat: timedelta = timedelta(seconds=15)
     node_ttl: timedelta = timedelta(seconds=90)  #: silence after which a member is lost
+    on_drift: OnDrift = OnDrift.HEAL
     ephemeral: bool = False  #: a lost member counts as left
     excuse_lost_after: timedelta | None = None  #: None: wait for an operator
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rotator.domain import adoption
+from rotator.domain import adoption, drift
 from rotator.domain.actions import (
     Action,
     Discard,
@@ -100,7 +100,8 @@ def _go_on(snapshot: Snapshot, document: DocumentView) -> Action | None:
     if lost is not None:
         return Excuse(node=lost.name)
     if cluster.rotation is None:
-        return None
+        blockers = tuple(drift.drifters(snapshot.crowd))
+        return Wait(blockers=blockers) if blockers else None
     scene = _Scene(
         crowd=snapshot.crowd,
         rotation=cluster.rotation,
@@ -163,7 +164,7 @@ def _while_installing(scene: _Scene) -> Action:
     crowd, rotation = scene.crowd, scene.rotation
     deadline = rotation.entered_at + crowd.policy.install_timeout
     gate = adoption.not_holding if crowd.now < deadline else adoption.nobody_holding
-    blockers = (*adoption.unknown_cookies(crowd), *gate(crowd, rotation))
+    blockers = (*drift.drifters(crowd), *gate(crowd, rotation))
     return _gate(scene, blockers, Enter(line=Line.S3), deadline=deadline)
 
 

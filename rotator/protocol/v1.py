@@ -50,7 +50,7 @@ class Desired:
     lock: Lock | None
     members: dict[str, str]
     pairs: dict[str, int]
-    on_drift: str = "heal"  #: or hold: leave a cookie that somebody set by hand
+    on_drift: str = "heal"  #: or ``hold``: leave a node alone whose own cookie is not accepted
 
 
 # --- what a node tells --------------------------------------------------------------------
@@ -93,6 +93,7 @@ class Attested:
     generation: int
     heartbeat_seconds: float
     join: bool
+    on_drift: str = "heal"  #: as in `Desired`, so that a change is known within a heartbeat
 
 
 # --- what operators see -------------------------------------------------------------------
@@ -177,6 +178,7 @@ class Adoption:
     excused: int
     on_current: int  #: proven to use current for themselves and for every pair
     expects: str  #: ``none``, a number, or the names
+    foreign_links: int = 0  #: members linked to names that are no live member
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +226,7 @@ class Member:
     otp_release: str
     agent: str
     preflight: list[str]
+    retired_cookie: bool = False  #: `uses` is retired, discarded or revoked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

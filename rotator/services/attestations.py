@@ -6,6 +6,7 @@ repeats itself must not fill the database.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
     from rotator.domain.ids import ClusterName, Generation, NodeName
     from rotator.domain.liveness import Crowd
     from rotator.domain.membership import Taken
+    from rotator.domain.policy import OnDrift
     from rotator.ports.state_store import ClusterStates
     from rotator.ports.wakeups import Wakeups
-    from rotator.services.commands import Poke
+    from rotator.services.changes import Poke
     from rotator.services.crowds import Crowds
 
 _ATTEMPTS: Final = 50
+_LINKS_EVERY: Final = 3600.0  #: seconds between facts about a member's foreign links
 _REFUSALS: Final = (FactKind.WRONG_FINGERPRINT_REFUSED, FactKind.STALE_GENERATION_REFUSED)
 
 
@@ -42,6 +45,7 @@ class Answer:
     generation: Generation
     heartbeat: timedelta
     join: bool
+    on_drift: OnDrift
 
 
 class Attestations:
@@ -54,6 +58,7 @@ class Attestations:
         self._crowds = crowds
         self._wakeups = wakeups
         self._poke = poke
+        self._links_named_at: dict[tuple[ClusterName, NodeName], float] = {}
         self._refused: dict[ClusterName, set[tuple[NodeName, FactKind]]] = {}
 
     async def take(self, name: ClusterName, node: NodeName, said: Attestation) -> Answer:
@@ -65,7 +70,9 @@ class Attestations:
             now = await self._states.now()
             crowd = self._crowds.of(cluster, now=now)
             try:
-                taken = membership.attest(crowd, node, said)
+                taken = membership.attest(
+                    crowd, node, said, may_name_links=self._may_name_links(name, node)
+                )
             except (StaleGeneration, WrongFingerprint) as error:
                 await self._refuse(cluster, node, error, now)
                 raise
@@ -73,12 +80,26 @@ class Attestations:
                 generation = await self._store(crowd, taken)
             except RevisionConflict:
                 continue
+            self._note_links(name, node, taken)
             self._crowds.heard(name, node, at=now)
             self._refused.get(name, set()).difference_update((node, kind) for kind in _REFUSALS)
             return Answer(
-                generation=generation, heartbeat=crowd.policy.heartbeat, join=taken.may_boot
+                generation=generation,
+                heartbeat=crowd.policy.heartbeat,
+                join=taken.may_boot,
+                on_drift=crowd.policy.on_drift,
             )
         raise StateUnavailable("too many changes of this cluster at the same time; try again")
+
+    def _may_name_links(self, name: ClusterName, node: NodeName) -> bool:
+        """Tools link up under a random name at each call: one fact an hour says that they do."""
+        named_at = self._links_named_at.get((name, node))
+        return named_at is None or time.monotonic() - named_at >= _LINKS_EVERY
+
+    def _note_links(self, name: ClusterName, node: NodeName, taken: Taken) -> None:
+        facts = taken.change.facts if taken.change else ()
+        if any(fact.kind is FactKind.FOREIGN_LINK_SEEN for fact in facts):
+            self._links_named_at[name, node] = time.monotonic()
 
     async def _store(self, crowd: Crowd, taken: Taken) -> Generation:
         if taken.change is None:

@@ -10,14 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rotator.domain import invariants, steps
 from rotator.domain.actions import Wait
-from rotator.domain.cluster import Blocker, Change, Standing
-from rotator.domain.facts import Fact, FactKind
+from rotator.domain.cluster import Blocker
 from rotator.domain.resolver import Snapshot, resolve, view
 from rotator.domain.rotation import Kind, Phase
 from rotator.errors import (
@@ -27,12 +24,13 @@ from rotator.errors import (
     RotatorError,
     SecretStoreError,
 )
+from rotator.services.clock import Clock
+from rotator.services.standings import Standings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
-    from rotator.domain.cluster import Cluster
+    from rotator.domain.cluster import Change, Cluster
     from rotator.domain.ids import ClusterName, Fence, Generation
     from rotator.domain.liveness import Crowd
     from rotator.ports.cookie_store import Stored
@@ -47,7 +45,6 @@ log = logging.getLogger(__name__)
 
 MAX_STEPS: Final = 32  #: in one pass over a cluster
 AT_ONCE: Final = 16  #: clusters
-CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 _RESYNC: Final = 30.0  #: seconds between looks at a cluster with nothing under way
 _GATE_READ: Final = 15.0  #: seconds between reads of the document while only a gate is awaited
 _RETRY: Final = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)  #: seconds after failures in a row
@@ -62,22 +59,6 @@ class _Pace:
     failures: int = 0
     is_running: bool = False
     poked: bool = False
-
-
-@dataclass(slots=True)
-class _Clock:
-    """The wall clock beside the monotonic one, to notice when the former jumps."""
-
-    wall: datetime
-    monotonic: float = field(default_factory=time.monotonic)
-
-    def jump(self, now: datetime) -> timedelta:
-        """How far the wall clock went astray since the last look."""
-        monotonic = time.monotonic()
-        passed = timedelta(seconds=monotonic - self.monotonic)
-        jump = (now - self.wall) - passed
-        self.wall, self.monotonic = now, monotonic
-        return jump
 
 
 class Reconciler:
@@ -106,8 +87,8 @@ class Reconciler:
         self.has_lost_lease = False
         self._paces: dict[ClusterName, _Pace] = {}
         self._announced: dict[ClusterName, Generation] = {}
-        self._jumps: dict[ClusterName, timedelta] = {}
-        self._clock = _Clock(wall=crowds.serving_since)
+        self._clock = Clock(states=states, crowds=crowds, fence=fence)
+        self._standings = Standings(states=states, fence=fence)
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -183,7 +164,7 @@ class Reconciler:
         )
         subject = "secrets manager" if isinstance(error, SecretStoreError) else ""
         blocker = Blocker(code=error.code, subject=subject, detail=str(error))
-        await self._stand_quietly(name, (blocker,))
+        await self._stand_quietly(name, blocker)
         if isinstance(error, SecretStoreError) and not error.is_transient:
             return _RESYNC
         pace.failures += 1
@@ -195,7 +176,8 @@ class Reconciler:
             crowd = await self._look(name)
             if crowd is None:
                 return _RESYNC
-            if await self._mind_the_jump(crowd):
+            await self._watch_the_clock()
+            if await self._clock.restart_window(crowd):
                 continue
             stored = await self._document(crowd.cluster)
             snapshot = Snapshot(
@@ -207,13 +189,26 @@ class Reconciler:
             action = resolve(snapshot)
             if action is None or isinstance(action, Wait):
                 waiting = action or Wait()
-                await self._stand(crowd, waiting.blockers)
+                await self._standings.keep(crowd, waiting.blockers)
                 return self._pause(crowd, waiting)
             change = await self._executor.run(action, crowd, stored, fence=self.fence)
             if change is not None:
                 log.info("%s", _described(change), extra={"cluster": name})
                 await self._wakeups.notify(name)
         return 0.0
+
+    async def _stand_quietly(self, name: ClusterName, blocker: Blocker) -> None:
+        """Name what blocks, if the state store can be used at all."""
+        try:
+            crowd = await self._look(name)
+            if crowd is not None:
+                await self._standings.fail(crowd, blocker)
+        except RotatorError:
+            log.warning("blockers not stored", extra={"cluster": name})
+
+    async def _watch_the_clock(self) -> None:
+        for name in await self._clock.jumped():
+            self._paces.setdefault(name, _Pace()).due_at = 0.0
 
     async def _look(self, name: ClusterName) -> Crowd | None:
         cluster = await self._states.load(name)
@@ -256,74 +251,6 @@ class Reconciler:
         if waiting.until is None or waiting.until <= crowd.now:
             return 1.0
         return min(1.0, (waiting.until - crowd.now).total_seconds())
-
-    async def _stand(self, crowd: Crowd, blockers: tuple[Blocker, ...]) -> None:
-        """Keep what blocks, with since when; freezing and thawing are facts."""
-        cluster = crowd.cluster
-        # What is said about it may change; since when it blocks does not.
-        since = {(s.blocker.code, s.blocker.subject): s.since for s in cluster.blockers}
-        standings = tuple(
-            Standing(blocker=b, since=since.get((b.code, b.subject), crowd.now)) for b in blockers
-        )
-        if standings == cluster.blockers:
-            return
-        was, is_now = _frozen_by(cluster.blockers), _frozen_by(standings)
-        standing = replace(cluster, blockers=standings)
-        if was == is_now:
-            await self._states.stand(standing)
-            return
-        kind = FactKind.CLUSTER_FROZEN if is_now else FactKind.CLUSTER_THAWED
-        fact = Fact(kind=kind, at=crowd.now, by=steps.SERVICE, details={"code": is_now or was})
-        log.warning("%s", kind, extra={"cluster": cluster.name, "code": is_now or was})
-        await self._states.save(cluster, Change(cluster=standing, facts=(fact,)), fence=self.fence)
-
-    async def _stand_quietly(self, name: ClusterName, blockers: tuple[Blocker, ...]) -> None:
-        """Name what blocks, if the state store can be used at all.
-
-        A frozen cluster stays frozen: only a pass that has read the document can thaw it.
-        """
-        try:
-            crowd = await self._look(name)
-            if crowd is not None:
-                standing = (s.blocker for s in crowd.cluster.blockers)
-                frozen = tuple(b for b in standing if b.subject == "frozen")
-                await self._stand(crowd, (*frozen, *blockers))
-        except RotatorError:
-            log.warning("blockers not stored", extra={"cluster": name})
-
-    async def _watch_the_clock(self) -> None:
-        names = await self._states.names()
-        now = await self._states.now()
-        jump = self._clock.jump(now)
-        if abs(jump) <= CLOCK_TOLERANCE:
-            return
-        log.warning("clock jumped", extra={"seconds": round(jump.total_seconds())})
-        self._crowds.serving_since = now
-        for name in names:
-            self._jumps[name] = self._jumps.get(name, timedelta()) + jump
-            self._paces.setdefault(name, _Pace()).due_at = 0.0
-
-    async def _mind_the_jump(self, crowd: Crowd) -> bool:
-        """Whether a running window was begun anew because the clock has jumped."""
-        await self._watch_the_clock()
-        name = crowd.cluster.name
-        jump = self._jumps.pop(name, None)
-        if jump is None:
-            return False
-        try:
-            now = await self._states.now()
-            change = steps.restart_window(replace(crowd, now=now), jump=jump)
-            if change is not None:
-                invariants.check(crowd, change)
-                await self._states.save(crowd.cluster, change, fence=self.fence)
-        except RotatorError:
-            self._jumps[name] = self._jumps.get(name, timedelta()) + jump
-            raise
-        return True
-
-
-def _frozen_by(standings: tuple[Standing, ...]) -> str | None:
-    return next((s.blocker.code for s in standings if s.blocker.subject == "frozen"), None)
 
 
 def _described(change: Change) -> str:

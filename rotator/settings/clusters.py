@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from rotator.domain.ids import NODE_NAME, MasterName, NodeName
-from rotator.domain.policy import Expectation, RotationPolicy
+from rotator.domain.policy import Expectation, OnDrift, RotationPolicy
 from rotator.settings.values import Count, Duration, Flag, PositiveDuration, Section, suggestion
 
 #: What the API takes for a node's name; another one could never attest.
@@ -98,6 +98,8 @@ class Cluster(Section):
     #: Which master its cookies come from.
     adoption: Literal["hot"] = "hot"
     #: How running nodes get a new cookie; restart is not in this version.
+    on_drift: OnDrift = OnDrift.HEAL
+    #: What agents do with a running node whose own cookie is not accepted; hold: leave it alone.
     install_timeout: PositiveDuration = timedelta(minutes=2)
     #: How long to wait for members to hold the new version before it is promoted.
     grace_window: Annotated[Duration, AfterValidator(_can_be_seen)] = timedelta(minutes=15)
@@ -123,6 +125,7 @@ class Cluster(Section):
             max_rotations_per_hour=self.max_rotations_per_hour,
             heartbeat=members.heartbeat,
             node_ttl=members.node_ttl,
+            on_drift=self.on_drift,
             ephemeral=members.ephemeral,
             excuse_lost_after=members.on_lost.after,
         )

@@ -14,7 +14,6 @@ from rotator.settings.values import suggestion
 _LATER: Final = {
     "schedule": "schedules are not in this version; rotate with `rotator rotate`",
     "rollout": "rolling restarts are not in this version",
-    "on_drift": "no part of this version changes a running node, so there is no drift to heal",
     "rotate_every": "scheduled renewal is not in this version; renew with `rotator master rotate`",
 }
 _SECRETS: Final = frozenset({"token", "secret_id", "jwt", "password", "secret", "cookie"})

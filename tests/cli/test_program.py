@@ -104,3 +104,15 @@ def test_a_server_command_without_its_parts_says_what_to_install(rotator: Progra
     )
     assert ran.returncode == 1
     assert "[server]" in ran.stderr
+
+
+@pytest.mark.parametrize("command", ["excuse", "remove", "rollback", "emergency"])
+def test_help_says_where_a_reason_is_needed_and_speaks_no_python(
+    rotator: Program, command: str
+) -> None:
+    """Whoever reads the help learns that `--reason` is required, and sees no types."""
+    ran = rotator(command, "--help")
+    assert ran.code == 0
+    assert "Required" in ran.out
+    for oddity in ("<bool>", "<str>", "list["):
+        assert oddity not in ran.out

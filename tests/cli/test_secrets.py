@@ -21,6 +21,20 @@ def test_import_reads_standard_input(rotator: Program, stub: Stub) -> None:
     assert ran.code == 0
     assert stub.asked[0].json["cookie"] == COOKIE
     assert COOKIE not in ran.out + ran.err
+    assert "warning" not in ran.err
+
+
+@pytest.mark.parametrize("weak", ["secret", "A" * 30, "ABABABABABABABABABABAB"])
+def test_a_cookie_that_can_be_guessed_is_taken_with_a_warning(
+    rotator: Program, stub: Stub, weak: str
+) -> None:
+    """A short or monotonous cookie is what the cluster has: it is taken, and never shown."""
+    stub.on("POST", "clusters/orders/import", Says(cluster(), 201))
+    ran = rotator("import", "orders", stdin=f"{weak}\n")
+    assert ran.code == 0
+    assert stub.asked[0].json["cookie"] == weak
+    assert "warning: this cookie can be guessed" in ran.err
+    assert weak not in ran.out + ran.err
 
 
 def test_import_on_a_terminal_does_not_echo(rotator: Program, stub: Stub) -> None:

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from rotator.domain.actions import Wait
 from rotator.domain.ids import Fingerprint, NodeName, VersionNumber
 from rotator.domain.policy import Expectation, RotationPolicy
-from rotator.domain.rotation import Kind
+from rotator.domain.rotation import Kind, Phase
 from rotator.errors import Conflict, NotFound, StaleGeneration, WrongFingerprint
 from tests.property.world import SECOND, Crash, Node, World
 
@@ -244,6 +244,45 @@ class Rotations(RuleBasedStateMachine):
         """A VM ends without a word."""
         if node := self.node(name):
             node.is_running = False
+
+    @rule(name=names, other=names)
+    def dies_in_the_middle_of_a_move(self, name: str, other: str) -> None:
+        """A VM ends when a pair was moved in both, and its boot file was not written yet."""
+        node, peer = self.node(name), self.node(other)
+        previous = self.world.read_cookie(self.world.previous())
+        if node is None or peer is None or node is peer or previous is None:
+            return
+        if node.is_running and peer.is_running and node.pins.get(peer.name) != previous:
+            node.boot_pins[peer.name] = previous
+            node.is_running = False
+
+    @rule(names=st.permutations(NAMES), size=st.integers(0, 2))
+    def is_caught_halfway(self, names: list[str], size: int) -> None:
+        """A rotation gets to `rolling_out`, and only some nodes have adopted."""
+        self.ask(self.world.start)
+        for _ in range(8):
+            rotation = self.world.cluster.rotation
+            if rotation is None or rotation.phase is Phase.ROLLING_OUT:
+                break
+            self.everybody_is_honest()
+            self.world.step()
+        for name in names[:size]:
+            self.is_honest(name)
+
+    @rule(names=st.permutations(NAMES), size=st.integers(1, 2))
+    def some_restart(self, names: list[str], size: int) -> None:
+        """VMs end and want to come up again at once, and their peers report in between."""
+        chosen = [node for name in names[:size] if (node := self.node(name)) is not None]
+        for node in chosen:
+            node.is_running = False
+            self.world.boot(node)
+        self.world.now += 5 * SECOND
+        for other in self.world.nodes.values():
+            if other.is_running:
+                self.world.report(other)
+        for node in chosen:
+            if not node.is_running:
+                self.world.boot(node)
 
     @rule()
     def all_die(self) -> None:

@@ -14,7 +14,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from rotator.domain import commands, document, invariants, membership, steps
+from rotator.domain import (
+    commands,
+    departures,
+    document,
+    invariants,
+    membership,
+    orders,
+    steps,
+)
 from rotator.domain.actions import (
     Action,
     Discard,
@@ -124,6 +132,7 @@ class World:
         self.over: set[VersionNumber] = set()
         self.lines: list[Line] = []
         self.throwaways = 0
+        self.returned = 0  #: pairs that were looked at when a node came up among mixed cookies
 
     # --- what is seen -------------------------------------------------------------------------
 
@@ -379,33 +388,33 @@ class World:
         self.last_epoch = max(self.last_epoch, epoch)
 
     def abort(self) -> None:
-        change = commands.abort(self.cluster, self.rotation.id, self.request())
+        change = orders.abort(self.cluster, self.rotation.id, self.request())
         self.save(change, Line.A1 if change.facts else None)
 
     def roll_back(self) -> None:
-        change = commands.roll_back(self.cluster, self.rotation.id, self.request())
+        change = orders.roll_back(self.cluster, self.rotation.id, self.request())
         self.save(change, Line.R1 if change.facts else None)
 
     def hold(self) -> None:
-        self.save(commands.hold(self.cluster, self.rotation.id, self.request()))
+        self.save(orders.hold(self.cluster, self.rotation.id, self.request()))
 
     def release(self) -> None:
-        self.save(commands.release(self.cluster, self.rotation.id, self.request()))
+        self.save(orders.release(self.cluster, self.rotation.id, self.request()))
 
     def end_grace_at(self, ends_at: datetime) -> None:
-        change = commands.end_grace_at(
+        change = orders.end_grace_at(
             self.cluster, self.rotation.id, self.request(), ends_at=ends_at
         )
         self.save(change)
 
     def excuse(self, name: str, *, force: bool = False) -> None:
-        self.save(commands.excuse(self.crowd(), NodeName(name), self.request(), force=force))
+        self.save(departures.excuse(self.crowd(), NodeName(name), self.request(), force=force))
 
     def remove(self, name: str, *, force: bool = False) -> None:
-        self.save(commands.remove(self.crowd(), NodeName(name), self.request(), force=force))
+        self.save(departures.remove(self.crowd(), NodeName(name), self.request(), force=force))
 
     def leave(self, name: str) -> None:
-        self.save(commands.leave(self.cluster, NodeName(name), self.request()))
+        self.save(departures.leave(self.cluster, NodeName(name), self.request()))
 
     def jump(self, by: timedelta) -> None:
         """The clock jumps between two passes of one leader; nobody is lost by that alone."""
@@ -537,17 +546,44 @@ class World:
             generation=node.seen,
             at=self.now,
             read_from=ReadFrom.BOOT,
+            own=node.file,
             file=node.file,
             boot_pins=dict(node.boot_pins),
         )
         if not self.attest(node, said) or current is None:
             return False
-        pairs = pairs_of(self.cluster, node.name)
-        named = {peer: self.read_cookie(number) or current for peer, number in pairs.items()}
-        node.own = node.file = current
-        node.pins, node.boot_pins = dict(named), dict(named)
+        rotation = self.cluster.rotation
+        if rotation is not None and rotation.has_mixed_cookies and self._is_in_step(node):
+            node.own, node.pins = node.file, dict(node.boot_pins)
+        else:
+            pairs = pairs_of(self.cluster, node.name)
+            named = {peer: self.read_cookie(number) or current for peer, number in pairs.items()}
+            node.own = node.file = current
+            node.pins, node.boot_pins = dict(named), dict(named)
         node.is_running = True
+        self._examine_pairs(node)
         return True
+
+    def _is_in_step(self, node: Node) -> bool:
+        """Whether its own files are good enough, as the agent sees it: each pair is as they say."""
+        accepted = {self.read_cookie(number) for number in self.cluster.accepted()}
+        pairs = pairs_of(self.cluster, node.name)
+        said = {peer: self.read_cookie(number) for peer, number in pairs.items()}
+        files = {peer: node.boot_pins.get(peer) for peer in said}
+        return node.file in accepted and files == said
+
+    def _examine_pairs(self, node: Node) -> None:
+        """Invariant 4, where a node has just come up among mixed cookies: no pair is out of step."""
+        rotation = self.cluster.rotation
+        if rotation is None or rotation.kind is Kind.EMERGENCY or not rotation.has_mixed_cookies:
+            return
+        for member in self.crowd().awaited():
+            peer = self.nodes.get(member.name)
+            if peer is None or peer is node or not peer.is_running or not peer.is_truthful:
+                continue
+            self.returned += 1
+            theirs, ours = peer.pins.get(node.name, peer.own), node.pins.get(peer.name, node.own)
+            assert theirs == ours, f"{node.name} came up out of step with {peer.name}"
 
     def heartbeat(self, node: Node) -> None:
         """See, act, report; a node that does not run asks to boot first."""

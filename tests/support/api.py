@@ -21,14 +21,18 @@ from rotator.adapters.derivation import PROFILES
 from rotator.adapters.state.store import open_state
 from rotator.adapters.state.wakeups import LocalWakeups
 from rotator.api.app import create_app
+from rotator.api.dependencies import Services
 from rotator.api.limits import DeadlineProtocol
 from rotator.domain.ids import ClusterName, MasterName
 from rotator.domain.policy import RotationPolicy
 from rotator.services.attestations import Attestations
+from rotator.services.beginnings import Beginnings
+from rotator.services.changes import Changes
 from rotator.services.commands import Commands
 from rotator.services.crowds import Crowds
 from rotator.services.documents import Documents
 from rotator.services.executor import Executor
+from rotator.services.fleet import Fleet
 from rotator.services.keyring import KeyRing
 from rotator.services.queries import Queries
 from rotator.services.reconciler import Reconciler
@@ -169,22 +173,28 @@ async def a_world(
         )
         stack.push_async_callback(reconciler.stop)
         tokens = TokenService(tokens=state.tokens, states=state.clusters, wakeups=wakeups)
+        changes = Changes(poke=reconciler.poke, **shared)
+        commands = Commands(changes=changes, documents=documents, keyring=keyring)
         app = create_app(
-            commands=Commands(
+            Services(
+                beginnings=Beginnings(
+                    changes=changes,
+                    documents=documents,
+                    keyring=keyring,
+                    executor=executor,
+                    fence=fence,
+                ),
+                commands=commands,
+                fleet=Fleet(
+                    commands=commands, states=state.clusters, emergencies=state.emergencies
+                ),
+                attestations=Attestations(poke=reconciler.poke, **shared),
+                queries=Queries(states=state.clusters, documents=documents, crowds=crowds),
+                tokens=tokens,
                 emergencies=state.emergencies,
-                documents=documents,
-                keyring=keyring,
-                executor=executor,
-                poke=reconciler.poke,
-                fence=fence,
-                **shared,
-            ),
-            attestations=Attestations(poke=reconciler.poke, **shared),
-            queries=Queries(states=state.clusters, documents=documents, crowds=crowds),
-            tokens=tokens,
-            emergencies=state.emergencies,
-            wakeups=wakeups,
-            closing=closing,
+                wakeups=wakeups,
+                closing=closing,
+            )
         )
         client = await stack.enter_async_context(
             httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service")

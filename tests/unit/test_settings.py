@@ -284,7 +284,7 @@ clusters:
         ("rollout: {strategy: rolling}", "rollout: rolling restarts are not in this version"),
         ("adoption: restart", "adoption: restart is not in this version"),
         ("adoption: hott", "adoption: this is one of: hot; did you mean 'hot'?"),
-        ("on_drift: heal", "on_drift: no part of this version changes a running node"),
+        ("on_drift: heel", "on_drift: this is one of: heal, hold; did you mean 'heal'?"),
         ("install_timeout: 0", "install_timeout: this is more than 0"),
         ("install_timeout: 5 minutes", "install_timeout: a duration is a number and a unit"),
         ("install_timeout: -5s", "install_timeout: a duration is a number and a unit"),

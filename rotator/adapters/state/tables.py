@@ -74,6 +74,8 @@ members: Final = Table(
     Column("has_left", Boolean, nullable=False),
     Column("is_excused", Boolean, nullable=False),
     Column("attestation", _JSON),
+    Column("asked_at", _INSTANT),
+    Column("drift", String(64)),
 )
 rotations: Final = Table(
     "rotations",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rotator.domain.cluster import Cluster
     from rotator.domain.ids import NodeName
     from rotator.domain.rotation import Rotation
-    from rotator.services.commands import ReceiptFor
+    from rotator.services.changes import ReceiptFor
     from rotator.services.queries import NodeView
 
 #: How often, and how long apart in seconds, a node's answer is tried while current is replaced.
@@ -69,7 +69,7 @@ async def init(
         return mapping.cluster(ClusterReport(crowd=asked, state="initialising", on_current=0))
 
     async def act(receipt: ReceiptFor | None) -> v1.Cluster:
-        made = await services.commands.init(
+        made = await services.beginnings.init(
             cluster, by=principal.id, reason=reason, receipt=receipt
         )
         return render(made, None)
@@ -89,7 +89,7 @@ async def import_cookie(
     is not looked at: a receipt would keep a hash of the cookie.
     """
     reason = bodies.reason(body.reason, required=False)
-    _, is_new = await services.commands.import_(
+    _, is_new = await services.beginnings.import_(
         cluster, Cookie(body.cookie), by=principal.id, reason=reason
     )
     report = await services.queries.cluster(cluster)

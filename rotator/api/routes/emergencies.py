@@ -20,6 +20,7 @@ from rotator.errors import Conflict, InputError, NotFound
 from rotator.ports.state_store import Receipt
 from rotator.protocol import v1
 from rotator.services.commands import new_id
+from rotator.services.fleet import FleetEmergency
 
 if TYPE_CHECKING:
     from rotator.api.auth import Principal
@@ -133,13 +134,15 @@ async def _run(
     services: Services, principal: Principal, wanted: _Wanted, *, emergency_id: str
 ) -> Response:
     warnings = await _shut_out(services, principal, wanted, emergency_id=emergency_id)
-    row = await services.commands.emergency(
-        wanted.clusters,
-        by=principal.id,
-        reason=wanted.reason,
-        exclude=wanted.exclude,
-        force=wanted.force,
-        emergency_id=emergency_id,
+    row = await services.fleet.emergency(
+        FleetEmergency(
+            id=emergency_id,
+            clusters=wanted.clusters,
+            by=principal.id,
+            reason=wanted.reason,
+            exclude=wanted.exclude,
+            force=wanted.force,
+        )
     )
     return _answer(await _report(services, row, warnings=warnings), {})
 

@@ -19,7 +19,8 @@ from rotator.api.dependencies import (
     node_name,
     services_of,
 )
-from rotator.domain import commands as domain
+from rotator.domain import departures
+from rotator.domain.commands import Request as Asks
 from rotator.domain.ids import ClusterName
 from rotator.errors import NotFound
 from rotator.protocol import v1
@@ -27,7 +28,7 @@ from rotator.protocol import v1
 if TYPE_CHECKING:
     from rotator.domain.cluster import Cluster
     from rotator.domain.rotation import Rotation
-    from rotator.services.commands import ReceiptFor
+    from rotator.services.changes import ReceiptFor
 
 
 async def attest(request: Request) -> Response:
@@ -41,6 +42,7 @@ async def attest(request: Request) -> Response:
             generation=answer.generation,
             heartbeat_seconds=answer.heartbeat.total_seconds(),
             join=answer.join,
+            on_drift=answer.on_drift,
         )
     )
 
@@ -113,8 +115,8 @@ async def remove(
     name = node_name(node)
     crowd = await services.queries.crowd(cluster)
     # Tried on paper first: what is refused must not have cost the node its token.
-    request = domain.Request(by=principal.id, reason=reason, at=crowd.now)
-    domain.remove(crowd, name, request, force=body.force)
+    request = Asks(by=principal.id, reason=reason, at=crowd.now)
+    departures.remove(crowd, name, request, force=body.force)
     tokens = await services.tokens.revoke_for_nodes(
         cluster, [name], scope=principal.token.clusters, by=principal.id, reason=reason
     )

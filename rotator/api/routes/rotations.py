@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -20,6 +22,7 @@ from rotator.api.dependencies import (
     Route,
     answered,
 )
+from rotator.domain import orders
 from rotator.domain.rotation import Kind
 from rotator.errors import InputError, InvariantViolated, NotFound
 from rotator.protocol import v1
@@ -29,10 +32,15 @@ if TYPE_CHECKING:
     from rotator.domain.cluster import Cluster
     from rotator.domain.ids import ClusterName, RotationId
     from rotator.domain.rotation import Rotation
-    from rotator.services.commands import ReceiptFor
+    from rotator.services.changes import ReceiptFor
+    from rotator.services.commands import Order
 
 _MAX_EXTENSION: Final = timedelta(days=7)
 _FACTS_OF_ONE: Final = 500
+_OPERATOR: Final = (Role.OPERATOR,)
+_READERS: Final = (Role.AUDITOR, Role.OPERATOR, Role.ORCHESTRATOR)
+_ALL: Final = "/v1/clusters/{cluster}/rotations"
+_ONE: Final = f"{_ALL}/{{rotation}}"
 
 _ReasonBody = Annotated[v1.Reason, bodies.command(v1.Reason)]
 _Act = Callable[["ReceiptFor | None"], Awaitable["Rotation"]]
@@ -146,86 +154,49 @@ async def _decide(request: Request, act: _Act, *, status: int = HTTPStatus.OK) -
     return await idempotency.once(request, act=act_and_map, render=render, status=status)
 
 
-async def hold(
-    *,
-    request: Request,
-    cluster: ClusterPath,
-    rotation: RotationPath,
-    body: _ReasonBody,
-    services: Asked,
-    principal: Asking,
-) -> Response:
-    """Let it pass no gate until it is released."""
-    await _named(services, cluster, rotation)
-    reason = bodies.reason(body.reason, required=False)
-    return await _decide(
-        request,
-        lambda receipt: services.commands.hold(
-            rotation, by=principal.id, reason=reason, receipt=receipt
-        ),
-    )
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A decision with nothing but a reason: one line of the table below."""
 
+    path: str
+    name: str
+    order: Order
+    text: str
+    status: int = HTTPStatus.OK
+    needs_reason: bool = False
 
-async def release(
-    *,
-    request: Request,
-    cluster: ClusterPath,
-    rotation: RotationPath,
-    body: _ReasonBody,
-    services: Asked,
-    principal: Asking,
-) -> Response:
-    """Let a held rotation go on."""
-    await _named(services, cluster, rotation)
-    reason = bodies.reason(body.reason, required=False)
-    return await _decide(
-        request,
-        lambda receipt: services.commands.release(
-            rotation, by=principal.id, reason=reason, receipt=receipt
-        ),
-    )
+    def route(self) -> Route:
+        """Its route."""
 
+        async def endpoint(
+            *,
+            request: Request,
+            cluster: ClusterPath,
+            rotation: RotationPath,
+            body: _ReasonBody,
+            services: Asked,
+            principal: Asking,
+        ) -> Response:
+            await _named(services, cluster, rotation)
+            reason = bodies.reason(body.reason, required=self.needs_reason)
+            return await _decide(
+                request,
+                lambda receipt: services.commands.decide(
+                    rotation, self.order, by=principal.id, reason=reason, receipt=receipt
+                ),
+                status=self.status,
+            )
 
-async def abort(
-    *,
-    request: Request,
-    cluster: ClusterPath,
-    rotation: RotationPath,
-    body: _ReasonBody,
-    services: Asked,
-    principal: Asking,
-) -> Response:
-    """Give it up before it is promoted."""
-    await _named(services, cluster, rotation)
-    reason = bodies.reason(body.reason, required=False)
-    return await _decide(
-        request,
-        lambda receipt: services.commands.abort(
-            rotation, by=principal.id, reason=reason, receipt=receipt
-        ),
-        status=HTTPStatus.ACCEPTED,
-    )
-
-
-async def roll_back(
-    *,
-    request: Request,
-    cluster: ClusterPath,
-    rotation: RotationPath,
-    body: _ReasonBody,
-    services: Asked,
-    principal: Asking,
-) -> Response:
-    """Go back to the former version while it is still stored."""
-    await _named(services, cluster, rotation)
-    reason = bodies.reason(body.reason, required=True)
-    return await _decide(
-        request,
-        lambda receipt: services.commands.roll_back(
-            rotation, by=principal.id, reason=reason, receipt=receipt
-        ),
-        status=HTTPStatus.ACCEPTED,
-    )
+        endpoint.__name__, endpoint.__doc__ = self.name, self.text
+        return Route(
+            "POST",
+            f"{_ONE}/{self.path}",
+            endpoint,
+            _OPERATOR,
+            v1.Rotation,
+            status=self.status,
+            takes=v1.Reason,
+        )
 
 
 async def extend_grace(
@@ -242,68 +213,37 @@ async def extend_grace(
     if not 0 < body.seconds <= _MAX_EXTENSION.total_seconds():
         raise InputError("seconds: more than 0 and at most 7 days are wanted")
     reason = bodies.reason(body.reason, required=False)
+    order = partial(orders.extend_grace, window=timedelta(seconds=body.seconds))
     return await _decide(
         request,
-        lambda receipt: services.commands.extend_grace(
-            rotation,
-            window=timedelta(seconds=body.seconds),
-            by=principal.id,
-            reason=reason,
-            receipt=receipt,
+        lambda receipt: services.commands.decide(
+            rotation, order, by=principal.id, reason=reason, receipt=receipt
         ),
     )
 
 
-async def end_grace(
-    *,
-    request: Request,
-    cluster: ClusterPath,
-    rotation: RotationPath,
-    body: _ReasonBody,
-    services: Asked,
-    principal: Asking,
-) -> Response:
-    """Close the grace window now."""
-    await _named(services, cluster, rotation)
-    reason = bodies.reason(body.reason, required=False)
-    return await _decide(
-        request,
-        lambda receipt: services.commands.end_grace(
-            rotation, by=principal.id, reason=reason, receipt=receipt
-        ),
-    )
-
-
-_OPERATOR: Final = (Role.OPERATOR,)
-_READERS: Final = (Role.AUDITOR, Role.OPERATOR, Role.ORCHESTRATOR)
-_ALL: Final = "/v1/clusters/{cluster}/rotations"
-_ONE: Final = f"{_ALL}/{{rotation}}"
-
-
-def _decision(name: str, endpoint: Callable[..., object], *, status: int = HTTPStatus.OK) -> Route:
-    return Route(
-        "POST", f"{_ONE}/{name}", endpoint, _OPERATOR, v1.Rotation, status=status, takes=v1.Reason
-    )
-
+_ACCEPTED: Final = HTTPStatus.ACCEPTED
+_ORDERS: Final = (
+    _Order("hold", "hold", orders.hold, "Let it pass no gate until it is released."),
+    _Order("release", "release", orders.release, "Let a held rotation go on."),
+    _Order("abort", "abort", orders.abort, "Give it up before it is promoted.", _ACCEPTED),
+    _Order(
+        "rollback",
+        "roll_back",
+        orders.roll_back,
+        "Go back to the former version while it is still stored.",
+        _ACCEPTED,
+        needs_reason=True,
+    ),
+    _Order("end-grace", "end_grace", orders.end_grace, "Close the grace window now."),
+)
 
 ROUTES: Final = (
-    Route(
-        "POST",
-        _ALL,
-        start,
-        _OPERATOR,
-        v1.Rotation,
-        status=HTTPStatus.ACCEPTED,
-        takes=v1.StartRotation,
-    ),
+    Route("POST", _ALL, start, _OPERATOR, v1.Rotation, status=_ACCEPTED, takes=v1.StartRotation),
     Route("GET", _ALL, list_rotations, _READERS, v1.Rotations),
     Route("GET", _ONE, show_rotation, _READERS, v1.Rotation),
-    _decision("hold", hold),
-    _decision("release", release),
-    _decision("abort", abort, status=HTTPStatus.ACCEPTED),
-    _decision("rollback", roll_back, status=HTTPStatus.ACCEPTED),
+    *(order.route() for order in _ORDERS),
     Route(
         "POST", f"{_ONE}/extend-grace", extend_grace, _OPERATOR, v1.Rotation, takes=v1.ExtendGrace
     ),
-    _decision("end-grace", end_grace),
 )

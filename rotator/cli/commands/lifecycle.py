@@ -13,6 +13,7 @@ from rotator.cli.arguments import (
     INTERVENE,
     ROTATE,
     ClusterArgument,
+    NeededReasonOption,
     ReasonOption,
     RotationOption,
     TimeoutOption,
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from rotator.cli.client import Answer
 
 _MAX_COOKIE: Final = 255
+#: What Erlang makes by itself: 20 capital letters, of which fewer than 8 differ once in millions.
+_GOOD_LENGTH: Final = 20
+_GOOD_DISTINCT: Final = 8
 
 
 def init(
@@ -107,10 +111,20 @@ def import_(
             hint="what was given is in this shell's history and was in the process list:"
             " rotate the cookie soon after the import",
         )
-    asked = v1.Import(cookie=_read_cookie(), reason=reason)
+    cookie = _read_cookie()
+    output.warn(_weaknesses(cookie))
+    asked = v1.Import(cookie=cookie, reason=reason)
     answer = session.api.post(v1.Cluster, "clusters", cluster, "import", body=asked)
     session.out.show(answer.document, tables.cluster(answer.value, session.api.now))
     return ExitCode.OK
+
+
+def _weaknesses(cookie: str) -> list[str]:
+    """What speaks against a cookie, without a word of it."""
+    if len(cookie) >= _GOOD_LENGTH and len(set(cookie)) >= _GOOD_DISTINCT:
+        return []
+    few = f"fewer than {_GOOD_LENGTH} characters, or fewer than {_GOOD_DISTINCT} different ones"
+    return [f"this cookie can be guessed: it has {few}; rotate it soon after the import"]
 
 
 def _read_cookie() -> str:
@@ -201,7 +215,7 @@ def rollback(
     *,
     cluster: ClusterArgument,
     rotation: RotationOption = None,
-    reason: ReasonOption = "",
+    reason: NeededReasonOption = "",
     yes: YesOption = False,
     wait: WaitOption = False,
     timeout: TimeoutOption = None,

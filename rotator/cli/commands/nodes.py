@@ -10,6 +10,7 @@ from rotator.cli import listings, tables
 from rotator.cli.arguments import (
     NODES,
     ClusterArgument,
+    NeededReasonOption,
     NodeArgument,
     ReasonOption,
     YesOption,
@@ -47,7 +48,7 @@ def excuse(
     *,
     cluster: ClusterArgument,
     node: NodeArgument,
-    reason: ReasonOption = "",
+    reason: NeededReasonOption = "",
     force: ForceOption = False,
     yes: YesOption = False,
 ) -> ExitCode:
@@ -82,7 +83,7 @@ def remove(
     *,
     cluster: ClusterArgument,
     node: NodeArgument,
-    reason: ReasonOption = "",
+    reason: NeededReasonOption = "",
     force: ForceOption = False,
     yes: YesOption = False,
 ) -> ExitCode:

@@ -14,6 +14,7 @@ from rotator.cli.arguments import (
     ClusterArgument,
     DryRunOption,
     ForceOption,
+    NeededReasonOption,
     ReasonOption,
     TimeoutOption,
     WaitOption,
@@ -92,12 +93,12 @@ def emergency(
     session: Session,
     *,
     clusters: Annotated[
-        list[str] | None, typer.Argument(metavar="CLUSTER…", help="Whose cookie has leaked.")
+        list[str] | None, typer.Argument(metavar="CLUSTER", help="Whose cookie has leaked.")
     ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="All clusters in the token's scope.")
     ] = False,
-    reason: ReasonOption = "",
+    reason: NeededReasonOption = "",
     exclude: Annotated[
         list[str] | None,
         typer.Option("--exclude", metavar="NODE", help="Revoke this node's tokens first."),

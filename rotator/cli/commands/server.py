@@ -12,7 +12,7 @@ import typer
 from rotator.cli import output
 from rotator.cli.arguments import SERVER, YesOption
 from rotator.cli.failure import ExitCode, Failure
-from rotator.cli.session import Session, command
+from rotator.cli.session import PlainGroup, Session, command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +101,10 @@ def register(app: typer.Typer) -> None:
     command(app, "serve", "rotator serve --config rotator.yaml", panel=SERVER)(serve)
     command(app, "demo", "rotator demo", "rotator demo --store local -o json", panel=SERVER)(demo)
     group = typer.Typer(
-        name="master", help="The master secrets that cookies come from.", no_args_is_help=True
+        name="master",
+        help="The master secrets that cookies come from.",
+        no_args_is_help=True,
+        cls=PlainGroup,
     )
     command(group, "import", "rotator master import default --config rotator.yaml < master.hex")(
         master_import

@@ -10,7 +10,7 @@ import typer
 from rotator.cli import durations, listings, output
 from rotator.cli.arguments import TOKENS, ReasonOption, YesOption
 from rotator.cli.failure import ExitCode, Misuse
-from rotator.cli.session import Session, command
+from rotator.cli.session import PlainGroup, Session, command
 from rotator.protocol import v1
 
 DEFAULT_LIFETIME = "90d"
@@ -106,7 +106,10 @@ def revoke(
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     group = typer.Typer(
-        name="token", help="Make, list and revoke API tokens.", no_args_is_help=True
+        name="token",
+        help="Make, list and revoke API tokens.",
+        no_args_is_help=True,
+        cls=PlainGroup,
     )
     command(
         group,

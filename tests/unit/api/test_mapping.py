@@ -110,6 +110,7 @@ def test_a_cluster_is_shown_without_any_cookie():
         "excused": 0,
         "on_current": 1,
         "expects": "none",
+        "foreign_links": 0,
     }
     text = json.dumps(found)
     assert a_cookie(11).reveal() not in text

@@ -7,7 +7,6 @@ import pytest
 from rotator.domain import adoption
 from rotator.domain.cluster import Proof, ReadFrom
 from rotator.domain.rotation import Phase
-from rotator.domain.version import Stage
 from rotator.testing.factories import (
     NOW,
     a_cluster,
@@ -139,48 +138,6 @@ def test_an_unknown_member_counts_as_live() -> None:
     assert [b.subject for b in adoption.laggards(crowd, ROLLING_OUT)] == ["a"]
 
 
-@pytest.mark.parametrize(
-    ("said", "is_unknown"),
-    [
-        (None, False),
-        (an_attestation(11), False),
-        (an_attestation(None), False),
-        (an_attestation(None, own="f1:x"), True),
-        (an_attestation(None, own="f1:x", read_from=ReadFrom.NONE), False),
-    ],
-)
-def test_an_unknown_cookie_is_one_that_a_vm_answers_to(said, is_unknown: bool) -> None:
-    """A guess about a VM that cannot be reached is none."""
-    found = [b.subject for b in adoption.unknown_cookies(_crowd(INSTALLING, said))]
-    assert found == (["a"] if is_unknown else [])
-
-
-@pytest.mark.parametrize(
-    ("rotation", "round_", "is_unknown"),
-    [
-        (None, 0, True),
-        (None, 1, True),
-        (INSTALLING, 0, True),
-        (INSTALLING, 1, True),
-        (a_rotation(Phase.INSTALLING, lock_round=1), 1, True),
-        (an_emergency(Phase.LOCKING, lock_round=2), None, True),
-        (an_emergency(Phase.LOCKING, lock_round=2), -1, True),
-        (an_emergency(Phase.LOCKING, lock_round=2), 0, True),
-        (an_emergency(Phase.LOCKING, lock_round=2), 1, False),
-        (an_emergency(Phase.LOCKING, lock_round=2), 2, False),
-        (an_emergency(Phase.LOCKING, lock_round=2), 3, True),
-        (an_emergency(Phase.PROMOTING), 1, False),
-        (an_emergency(Phase.ROLLING_OUT), 1, False),
-        (an_emergency(Phase.RETIRING), 1, False),
-    ],
-)
-def test_no_claimed_round_hides_an_unknown_cookie(rotation, round_, is_unknown: bool) -> None:
-    """A throwaway is excused only in a round of the emergency that runs."""
-    said = an_attestation(None, own="f1:x", locked_round=round_)
-    found = [b.subject for b in adoption.unknown_cookies(_crowd(rotation, said))]
-    assert found == (["a"] if is_unknown else [])
-
-
 def test_retirement_wants_proof_of_both() -> None:
     """The old refused and the new accepted, in fresh evidence."""
     done = {"refuses": {11: Proof.HANDSHAKE}, "accepts": {12: Proof.HANDSHAKE}}
@@ -225,32 +182,6 @@ def test_users_are_found_in_every_row() -> None:
         an_attestation(12, pins={"x": NEW}, boot_pins={"x": OLD}),
     ):
         assert users(said) == ["a"]
-
-
-@pytest.mark.parametrize(
-    ("rotation", "said", "may"),
-    [
-        (None, an_attestation(11), True),
-        (INSTALLING, an_attestation(11), True),
-        (ROLLING_OUT, an_attestation(11), False),
-        (ROLLING_OUT, an_attestation(12), True),
-        (ROLLING_OUT, an_attestation(12, pins={"c": OLD}), True),
-        (ROLLING_OUT, an_attestation(12, pins={"x": OLD}), False),
-        (a_rotation(Phase.PROMOTING), an_attestation(11), False),
-        (LOCKING, an_attestation(None, locked_round=1), False),
-    ],
-)
-def test_a_node_boots_where_cookies_are_not_mixed(rotation, said, may: bool) -> None:
-    """Every node that runs is at the target, but for its rows for those that do not run."""
-    assert adoption.may_join(_crowd(rotation, said, others=[a_member("c", BOOT)]), "c") is may
-
-
-def test_nobody_boots_before_the_former_version_is_current_again() -> None:
-    """In a rollback the version that a node would get is the rejected one until then."""
-    back = a_rotation(Phase.ROLLING_BACK, is_rollback=True)
-    before = a_cluster(back, stages={11: Stage.PREVIOUS, 12: Stage.CURRENT})
-    assert not adoption.may_join(a_crowd(before))
-    assert adoption.may_join(a_crowd(a_cluster(back)))
 
 
 @pytest.mark.parametrize(

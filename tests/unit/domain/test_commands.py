@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from rotator.domain import commands
-from rotator.domain.cluster import Blocker, Cluster, ReadFrom, Standing
+from rotator.domain.cluster import Blocker, Cluster, Standing
 from rotator.domain.commands import Request, Start
 from rotator.domain.document import MAX_NUMBER
 from rotator.domain.facts import FactKind
@@ -15,10 +15,7 @@ from rotator.errors import (
     AlreadyInitialised,
     ClusterFrozen,
     CoolingDown,
-    MemberIsLive,
-    NotFound,
     NotInitialised,
-    PhaseForbids,
     RotationUnderway,
     TooManyRotations,
 )
@@ -31,12 +28,10 @@ from rotator.testing.factories import (
     a_member,
     a_policy,
     a_rotation,
-    an_attestation,
     an_emergency,
 )
 
 ASKED = Request(by="operator", reason="because", at=NOW)
-LATER = NOW + timedelta(seconds=91)
 
 
 def _start(cluster, kind=Kind.MANUAL, policy=None, *, now=NOW, last_used=0, **wanted):
@@ -188,144 +183,3 @@ def test_a_second_emergency_waits_for_the_cool_down_or_takes_force() -> None:
         _emergency(cluster)
     assert _emergency(cluster, force=True).cluster.rotation
     assert _emergency(cluster, now=NOW + timedelta(minutes=10)).cluster.rotation
-
-
-@pytest.mark.parametrize(
-    "command", [commands.hold, commands.release, commands.abort, commands.roll_back]
-)
-def test_a_command_names_its_rotation(command) -> None:
-    """One that has finished, or is another one, takes no command."""
-    for cluster in (a_cluster(), a_cluster(a_rotation(Phase.GRACE))):
-        with pytest.raises(PhaseForbids, match="has finished"):
-            command(cluster, "r0", ASKED)
-
-
-def test_hold_and_release_are_repeatable() -> None:
-    """The second of each changes nothing."""
-    cluster = a_cluster(a_rotation(Phase.INSTALLING))
-    held = commands.hold(cluster, "r1", ASKED).cluster
-    assert held.rotation.is_held
-    assert commands.hold(held, "r1", ASKED).facts == ()
-    released = commands.release(held, "r1", ASKED).cluster
-    assert not released.rotation.is_held
-    assert commands.release(released, "r1", ASKED).facts == ()
-
-
-def test_nodes_are_not_kept_locked_and_an_abort_is_not_held() -> None:
-    """Both holds are refused with the reason."""
-    with pytest.raises(PhaseForbids, match="while nodes are locked"):
-        commands.hold(a_cluster(an_emergency(Phase.LOCKING)), "r1", ASKED)
-    aborting = a_cluster(a_rotation(Phase.INSTALLING, abort_requested=True))
-    with pytest.raises(PhaseForbids, match="being aborted"):
-        commands.hold(aborting, "r1", ASKED)
-
-
-@pytest.mark.parametrize("phase", [Phase.STAGED, Phase.INSTALLING])
-def test_an_abort_is_an_intent_that_releases(phase: Phase) -> None:
-    """A1 grows the generation, lets go of a hold, and happens once."""
-    cluster = commands.abort(a_cluster(a_rotation(phase, is_held=True)), "r1", ASKED).cluster
-    assert cluster.rotation.abort_requested
-    assert not cluster.rotation.is_held
-    assert cluster.generation == 43
-    assert commands.abort(cluster, "r1", ASKED).facts == ()
-
-
-@pytest.mark.parametrize(
-    ("rotation", "why"),
-    [
-        (a_rotation(Phase.PROMOTING), "in promoting cannot be aborted$"),
-        (a_rotation(Phase.ROLLING_OUT), "in rolling_out cannot be aborted; roll back instead"),
-        (a_rotation(Phase.GRACE), "in grace cannot be aborted; roll back instead"),
-        (a_rotation(Phase.RETIRING), "in retiring cannot be aborted$"),
-        (an_emergency(Phase.LOCKING), "in locking cannot be aborted$"),
-    ],
-)
-def test_an_abort_comes_before_promotion(rotation, why: str) -> None:
-    """Later it is refused, with what can be done instead."""
-    with pytest.raises(PhaseForbids, match=why):
-        commands.abort(a_cluster(rotation), "r1", ASKED)
-
-
-@pytest.mark.parametrize("phase", [Phase.ROLLING_OUT, Phase.GRACE])
-def test_a_rollback_turns_towards_the_former_version(phase: Phase) -> None:
-    """R1 changes nothing for nodes yet, releases, and happens once."""
-    cluster = commands.roll_back(a_cluster(a_rotation(phase, is_held=True)), "r1", ASKED).cluster
-    assert cluster.rotation.phase is Phase.ROLLING_BACK
-    assert cluster.rotation.target == 11
-    assert not cluster.rotation.is_held
-    assert cluster.generation == 42
-    assert commands.roll_back(cluster, "r1", ASKED).facts == ()
-
-
-@pytest.mark.parametrize(
-    ("rotation", "why"),
-    [
-        (a_rotation(Phase.STAGED), "in staged cannot be rolled back; abort instead"),
-        (a_rotation(Phase.PROMOTING), "in promoting cannot be rolled back$"),
-        (a_rotation(Phase.RETIRING), "in retiring cannot be rolled back$"),
-        (an_emergency(Phase.ROLLING_OUT), "an emergency is not rolled back"),
-    ],
-)
-def test_a_rollback_comes_before_retirement(rotation, why: str) -> None:
-    """Before and after it is refused, with what can be done instead."""
-    with pytest.raises(PhaseForbids, match=why):
-        commands.roll_back(a_cluster(rotation), "r1", ASKED)
-
-
-def test_the_end_of_grace_moves_in_grace_alone() -> None:
-    """A repeated request changes nothing, and in another phase it is refused."""
-    cluster = a_cluster(a_rotation(Phase.GRACE, ends_at=NOW))
-    moved = commands.end_grace_at(cluster, "r1", ASKED, ends_at=LATER)
-    assert moved.cluster.rotation.ends_at == LATER
-    assert commands.end_grace_at(moved.cluster, "r1", ASKED, ends_at=LATER).facts == ()
-    with pytest.raises(PhaseForbids, match="in retiring has no grace window"):
-        commands.end_grace_at(a_cluster(a_rotation(Phase.RETIRING)), "r1", ASKED, ends_at=NOW)
-
-
-def test_a_live_member_is_excused_or_removed_by_force_alone() -> None:
-    """It would be locked out."""
-    crowd = a_crowd(a_cluster(members=[a_member("a")]))
-    for command in (commands.excuse, commands.remove):
-        with pytest.raises(MemberIsLive):
-            command(crowd, "a", ASKED, force=False)
-    assert commands.excuse(crowd, "a", ASKED, force=True).cluster.members["a"].is_excused
-    assert commands.remove(crowd, "a", ASKED, force=True).cluster.members == {}
-
-
-def test_a_lost_member_is_excused_once_without_force() -> None:
-    """It grows the generation the first time, and changes nothing the second."""
-    crowd = a_crowd(a_cluster(members=[a_member("a")]), now=LATER)
-    change = commands.excuse(crowd, "a", ASKED, force=False)
-    assert change.cluster.generation == 43
-    again = commands.excuse(crowd.with_cluster(change.cluster), "a", ASKED, force=False)
-    assert again.facts == ()
-
-
-def test_a_node_that_is_about_to_boot_needs_no_force() -> None:
-    """It does not run yet, so nobody is locked out."""
-    boot = an_attestation(read_from=ReadFrom.BOOT)
-    crowd = a_crowd(a_cluster(members=[a_member("a", boot)]))
-    assert commands.remove(crowd, "a", ASKED, force=False).facts
-
-
-def test_an_expected_node_that_never_came_can_be_excused() -> None:
-    """It becomes an excused member; a name that nobody expects is not found."""
-    crowd = a_crowd(a_cluster(), a_policy(expect=frozenset({"a"})))
-    excused = commands.excuse(crowd, "a", ASKED, force=False).cluster
-    assert crowd.missing() == ("a",)
-    assert crowd.with_cluster(excused).missing() == ()
-    for crowd_ in (crowd, a_crowd(a_cluster(), a_policy(expect=3))):
-        with pytest.raises(NotFound):
-            commands.excuse(crowd_, "x", ASKED, force=False)
-
-
-def test_leaving_is_repeatable_and_wants_a_member() -> None:
-    """The second time changes nothing; a stranger is not found."""
-    gone = commands.leave(a_cluster(members=[a_member("a")]), "a", ASKED).cluster
-    assert gone.members["a"].has_left
-    assert gone.generation == 43
-    assert commands.leave(gone, "a", ASKED).facts == ()
-    with pytest.raises(NotFound):
-        commands.leave(gone, "b", ASKED)
-    with pytest.raises(NotFound):
-        commands.remove(a_crowd(gone), "b", ASKED, force=True)

@@ -1,18 +1,24 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
 from rotator.domain.cluster import Cluster, ReadFrom
 from rotator.domain.desired import desired_state, pairs_of
 from rotator.domain.liveness import Liveness
+from rotator.domain.policy import OnDrift
 from rotator.domain.rotation import Phase, Rotation
 from rotator.domain.version import Stage
 from rotator.testing.factories import (
     NAME,
+    NOW,
     a_cluster,
     a_crowd,
     a_fingerprint,
     a_member,
+    a_policy,
     a_rotation,
     an_attestation,
     an_emergency,
@@ -80,6 +86,41 @@ def test_a_member_that_has_left_is_not_shown() -> None:
     assert shown == {"a": Liveness.LIVE, "c": Liveness.EXCUSED}
 
 
+def test_members_are_named_as_what_they_are_and_the_gone_are_absent() -> None:
+    """Joining, live, unknown, lost and excused; not who left, nor the lost of an ephemeral cluster."""
+    ages = {"joining": 60, "live": 60, "unknown": -60, "lost": -3600, "excused": 60, "left": 60}
+    members = [
+        a_member(
+            name,
+            an_attestation(read_from=ReadFrom.BOOT if name == "joining" else ReadFrom.VM),
+            last_seen=NOW + timedelta(seconds=age),
+            is_excused=name == "excused",
+            has_left=name == "left",
+        )
+        for name, age in ages.items()
+    ]
+    cluster = a_cluster(members=members)
+
+    def named(**policy: object) -> dict:
+        now = NOW + timedelta(seconds=89)
+        policy_ = a_policy(node_ttl=timedelta(seconds=90), **policy)
+        return desired_state(a_crowd(cluster, policy_, now=now, serving_since=NOW)).members
+
+    shown = named()
+    assert shown == {n: n for n in ("joining", "live", "unknown", "excused")} | {"lost": "unknown"}
+    later = a_crowd(cluster, now=NOW + timedelta(seconds=91), serving_since=NOW)
+    shown = desired_state(later).members
+    assert (shown["unknown"], shown["lost"], shown["live"]) == ("lost", "lost", "live")
+    gone = desired_state(replace(later, policy=a_policy(ephemeral=True))).members
+    assert set(gone) == {"joining", "live", "excused"}
+
+
+@pytest.mark.parametrize("on_drift", OnDrift)
+def test_nodes_are_told_what_to_do_about_drift(on_drift: OnDrift) -> None:
+    """The policy of the cluster reaches them with desired state."""
+    assert desired_state(a_crowd(a_cluster(), a_policy(on_drift=on_drift))).on_drift == on_drift
+
+
 def _pairs(rotation: Rotation | None, **peer: object) -> dict:
     member = a_member("b", an_attestation(12, **peer))
     members = [a_member("a", an_attestation()), member, a_member("c")]
@@ -92,6 +133,14 @@ def test_pairs_are_what_each_peer_last_attested_for_the_node() -> None:
     rolling_out = a_rotation(Phase.ROLLING_OUT)
     assert _pairs(rolling_out, pins={"a": a_fingerprint(11)}) == {"b": 11}
     assert _pairs(rolling_out) == {"b": 12}
+
+
+def test_pairs_of_a_peer_that_is_about_to_boot_come_from_its_boot_file() -> None:
+    """It will come up with them; without a row, with its own cookie."""
+    boots = {"read_from": ReadFrom.BOOT}
+    rolling_out = a_rotation(Phase.ROLLING_OUT)
+    assert _pairs(rolling_out, boot_pins={"a": a_fingerprint(11)}, **boots) == {"b": 11}
+    assert _pairs(rolling_out, **boots) == {"b": 12}
 
 
 def test_pairs_name_no_cookie_that_is_not_accepted() -> None:

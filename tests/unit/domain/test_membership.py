@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -8,6 +9,7 @@ from rotator.domain import membership
 from rotator.domain.cluster import Cluster, Proof, ReadFrom
 from rotator.domain.facts import FactKind
 from rotator.domain.rotation import Phase
+from rotator.domain.version import Stage
 from rotator.errors import StaleGeneration, TooManyMembers, WrongFingerprint
 from rotator.testing.factories import (
     NAME,
@@ -93,6 +95,103 @@ def test_an_unknown_cookie_is_a_fact_and_a_throwaway_is_not() -> None:
     assert FactKind.UNKNOWN_COOKIE_SEEN in _kinds(_attest(a_cluster(), locked))
     locking = a_cluster(an_emergency(Phase.LOCKING))
     assert FactKind.UNKNOWN_COOKIE_SEEN not in _kinds(_attest(locking, locked))
+
+
+STAGES = {9: Stage.RETIRED, 11: Stage.CURRENT}
+UNKNOWN = an_attestation(None, own="f1:x", file=None)
+
+
+def _drift_facts(cluster, *reports):
+    """What each report in turn tells about drift."""
+    told = []
+    for said in reports:
+        taken = _attest(cluster, said)
+        facts = taken.change.facts if taken.change else ()
+        cluster = taken.change.cluster if taken.change else cluster
+        told.append([f.kind for f in facts if not f.kind.startswith("Member")])
+    return told
+
+
+def test_drift_is_a_fact_once_for_each_appearance_and_so_is_its_healing() -> None:
+    """Other news, a VM out of reach or a restart in between make no second appearance."""
+    moved = replace(UNKNOWN, pins={"b": a_fingerprint(11)})
+    silent = an_attestation(None, read_from=ReadFrom.NONE)
+    other = replace(UNKNOWN, own="f1:y")
+    seen, healed = [FactKind.UNKNOWN_COOKIE_SEEN], [FactKind.DRIFT_HEALED]
+    told = _drift_facts(
+        a_cluster(), UNKNOWN, UNKNOWN, moved, silent, UNKNOWN, other, BOOT, an_attestation(), other
+    )
+    assert told == [seen, [], [], [], [], seen, [], healed, seen]
+
+
+def test_a_retired_cookie_is_a_fact_with_its_number_and_is_healed() -> None:
+    """A node that comes back after weeks is known for what it is."""
+    cluster = a_cluster(stages=STAGES)
+    told = _drift_facts(cluster, an_attestation(9), an_attestation(9), an_attestation(11))
+    assert told == [[FactKind.RETIRED_COOKIE_SEEN], [], [FactKind.DRIFT_HEALED]]
+    (*_, fact) = _attest(cluster, an_attestation(9)).change.facts
+    assert (fact.version, fact.details) == (9, {"node": "a", "own": a_fingerprint(9)})
+
+
+def test_drift_that_became_so_without_a_word_of_the_node_is_noticed() -> None:
+    """What was accepted when it was reported may be retired since."""
+    cluster = a_cluster(stages=STAGES, members=[a_member("a", an_attestation(9))])
+    assert _drift_facts(cluster, an_attestation(9)) == [[FactKind.RETIRED_COOKIE_SEEN]]
+
+
+def test_a_throwaway_heals_nothing() -> None:
+    """Between drift and health there may be an emergency."""
+    cluster = a_cluster(an_emergency(Phase.LOCKING), members=[a_member("a", UNKNOWN, drift="f1:x")])
+    locked = an_attestation(None, own="f1:throwaway", locked_round=1)
+    told = _drift_facts(cluster, locked, an_attestation(11))
+    assert told == [[], [FactKind.DRIFT_HEALED]]
+
+
+def _links(*names, hidden=()):
+    return an_attestation(foreign_links=names, links=dict.fromkeys(hidden, True))
+
+
+def _link_facts(said, before=None, *, rotation=None, **options):
+    members = [a_member("a", before or an_attestation()), a_member("b", is_excused=True)]
+    taken = membership.attest(a_crowd(a_cluster(rotation, members=members)), "a", said, **options)
+    return [fact.details for fact in taken.change.facts if fact.kind is FactKind.FOREIGN_LINK_SEEN]
+
+
+def test_new_foreign_links_are_a_fact_of_bounded_size() -> None:
+    """Those that were there before are not told again, and a flood of names is counted."""
+    assert _link_facts(_links("x", "y"), _links("x")) == [{"node": "a", "names": ["y"], "count": 1}]
+    assert _link_facts(_links("x"), _links("x", "y")) == []
+    (flood,) = _link_facts(_links(*(f"n{n:03}" for n in range(150))))
+    assert (len(flood["names"]), flood["count"]) == (20, 150)
+    joined = _attest(a_cluster(), _links("x"))
+    assert _kinds(joined)[-1] is FactKind.FOREIGN_LINK_SEEN
+
+
+def test_a_link_to_a_member_that_is_not_awaited_is_news_only_if_it_is_hidden() -> None:
+    """A hidden node under a member's name is not that member."""
+    assert _link_facts(_links("b")) == []
+    assert _link_facts(_links("b", hidden=["b"])) == [{"node": "a", "names": ["b"], "count": 1}]
+
+
+def test_foreign_links_can_be_kept_quiet_but_not_while_nodes_are_locked() -> None:
+    """What tools do all day must not hide what an intruder does in an emergency."""
+    quiet = {"may_name_links": False}
+    assert _link_facts(_links("x"), **quiet) == []
+    assert _link_facts(_links("x"), rotation=a_rotation(Phase.GRACE), **quiet) == []
+    assert _link_facts(_links("x"), rotation=an_emergency(Phase.ROLLING_OUT), **quiet) == []
+    assert len(_link_facts(_links("x"), rotation=an_emergency(Phase.LOCKING), **quiet)) == 1
+
+
+def test_a_member_that_may_not_boot_yet_is_remembered_since_when_it_asks() -> None:
+    """Reports of its peers count from then on; told to boot, it begins anew."""
+    cluster = a_cluster(a_rotation(Phase.PROMOTING), members=[a_member("a", an_attestation())])
+    first = _attest(cluster, BOOT).change.cluster
+    assert first.members["a"].asked_at == NOW
+    later = membership.attest(a_crowd(first, now=NOW + timedelta(seconds=9)), "a", BOOT)
+    assert later.change is None
+    over = replace(first, rotation=None)
+    assert _attest(over, BOOT).change.cluster.members["a"].asked_at is None
+    assert _attest(first, an_attestation()).change.cluster.members["a"].asked_at is None
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from rotator.testing.factories import (
     a_cluster,
     a_crowd,
     a_document,
+    a_fingerprint,
     a_member,
     a_policy,
     a_rotation,
@@ -264,6 +265,30 @@ def test_installing_waits_for_everybody_and_then_for_one() -> None:
     assert _resolve(cluster, document, now=NOW + 80 * timedelta(seconds=1)).until == NOW + (
         1.5 * MINUTE
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        (an_attestation(None, own="f1:x"), "unknown_cookie"),
+        (an_attestation(10), "retired_cookie"),
+    ],
+)
+def test_drift_is_named_while_nothing_is_under_way_and_blocks_the_next_promotion(
+    said, code: str
+) -> None:
+    """It is shown until it is healed, and then there is nothing to do again."""
+    stages = {10: VersionStage.RETIRED, 11: VersionStage.CURRENT}
+    cluster = a_cluster(members=[a_member("a", said)], stages=stages)
+    assert _blockers(_resolve(cluster, a_document(11, rotation=None))) == [code]
+    healed = a_cluster(members=[a_member("a", an_attestation(11))], stages=stages)
+    assert _resolve(healed, a_document(11, rotation=None)) is None
+    pending = {**stages, 12: VersionStage.PENDING}
+    over = replace(said, holds={12: a_fingerprint(12)})
+    installing = a_cluster(
+        a_rotation(Phase.INSTALLING), members=[a_member("a", over)], stages=pending
+    )
+    assert _blockers(_resolve(installing, a_document(11, None, 12))) == [code]
 
 
 def test_an_unknown_cookie_blocks_promotion_whatever_the_timeout() -> None:

@@ -1,0 +1,105 @@
+"""Sockets and servers: the API and the health port, from one process, until it is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import uvicorn
+
+from rotator.api.limits import DeadlineProtocol
+from rotator.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_GRACEFUL_SECONDS: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Where the certificate and its key lie."""
+
+    certificate: Path
+    key: Path
+
+    def require(self) -> None:
+        """Fail with a sentence, before anything is opened, where uvicorn would with a traceback."""
+        try:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.certificate, self.key)
+        except OSError as error:  # ssl.SSLError is one
+            raise ConfigurationError(
+                "listen.tls_certificate and listen.tls_key cannot be used:"
+                f" {error.strerror or type(error).__name__}"
+            ) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """An application, and where it is to be served; *setting* names the port in errors."""
+
+    app: Any  #: an ASGI application
+    address: str
+    port: int
+    setting: str
+    tls: Tls | None = None
+
+    def bind(self) -> socket.socket:
+        """A socket of its own; `ConfigurationError` names the setting."""
+        family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
+        bound = socket.socket(family)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((self.address, self.port))
+        except OSError as error:
+            bound.close()
+            raise ConfigurationError(
+                f"{self.setting}: {self.address} port {self.port} cannot be used: {error.strerror}"
+            ) from None
+        return bound
+
+    def server(self) -> uvicorn.Server:
+        """What serves it."""
+        config = uvicorn.Config(
+            self.app,
+            host=self.address,
+            port=self.port,
+            http=DeadlineProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_GRACEFUL_SECONDS,
+            ssl_certfile=self.tls.certificate if self.tls else None,
+            ssl_keyfile=self.tls.key if self.tls else None,
+        )
+        return uvicorn.Server(config)
+
+
+async def run(
+    listeners: list[Listener], sockets: list[socket.socket], closing: asyncio.Event
+) -> None:
+    """Serve until a signal comes, *closing* is set, or one of the servers ends."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, closing.set)
+    servers = [listener.server() for listener in listeners]
+    running = [
+        loop.create_task(server._serve([bound]))  # noqa: SLF001 - see below
+        for server, bound in zip(servers, sockets, strict=True)
+    ]
+    # `serve()` is `_serve()` with signal handlers of its own, and two of them would undo each other.
+    ending = loop.create_task(closing.wait())
+    await asyncio.wait([*running, ending], return_when=asyncio.FIRST_COMPLETED)
+    closing.set()
+    for server in servers:
+        server.should_exit = True
+    await asyncio.gather(*running)
+    ending.cancel()

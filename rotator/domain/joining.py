@@ -1,0 +1,73 @@
+"""Whether a node may boot now: not among running nodes whose cookies are mixed, unless in step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rotator.domain.adoption import lacks
+from rotator.domain.cluster import ReadFrom
+from rotator.domain.liveness import Liveness
+from rotator.domain.rotation import Kind, Phase
+
+if TYPE_CHECKING:
+    from rotator.domain.cluster import Attestation, Member
+    from rotator.domain.ids import NodeName
+    from rotator.domain.liveness import Crowd
+    from rotator.domain.rotation import Rotation
+
+#: A pair is moved by two running nodes, so rows for those that do not run may stay behind.
+_NOT_RUNNING: Final = frozenset({Liveness.LOST, Liveness.JOINING})
+#: Peers keep their rows for everybody else: whom they do not wait for they set to current.
+_FORGOTTEN: Final = frozenset({Liveness.EXCUSED, Liveness.LEFT})
+
+
+def may_join(crowd: Crowd, asking: NodeName | None = None, said: Attestation | None = None) -> bool:
+    """Whether *asking*, which reports *said*, may boot; without them, whether anybody may.
+
+    Cookies are not mixed any more once every node that runs is proven to use the target, but for
+    its rows for those that do not run: these wait for the very nodes that want to join. A node
+    that asks is not running, whatever it was told before.
+    """
+    rotation, current = crowd.cluster.rotation, crowd.cluster.current
+    if current is None:
+        return False
+    if rotation is None or not rotation.has_mixed_cookies:
+        return True
+    running = [member for member in crowd.awaited() if member.name != asking]
+    if current.number == rotation.target and not any(
+        lacks(crowd, member, current.number, rotation, ignoring=_NOT_RUNNING) for member in running
+    ):
+        return True
+    member = crowd.cluster.members.get(asking) if asking else None
+    if member is None or said is None:
+        return False
+    returns = _returns(crowd, member, said, rotation=rotation)
+    return returns and all(_agrees(crowd, peer, member, said=said) for peer in running)
+
+
+def _returns(crowd: Crowd, member: Member, said: Attestation, *, rotation: Rotation) -> bool:
+    """Whether it was here before the rotation, so that every peer that adopted has pinned it."""
+    if rotation.kind is Kind.EMERGENCY:
+        return False
+    if rotation.phase not in {Phase.ROLLING_OUT, Phase.ROLLING_BACK}:
+        return False
+    if crowd.liveness(member) in _FORGOTTEN or member.joined_at > rotation.started_at:
+        return False
+    is_accepted = crowd.cluster.number_of(said.own) in crowd.cluster.accepted()
+    return is_accepted and said.read_from is ReadFrom.BOOT
+
+
+def _agrees(crowd: Crowd, peer: Member, member: Member, *, said: Attestation) -> bool:
+    """Whether *peer*, heard since *member* stopped, uses what the member's boot file has for it.
+
+    A pair is moved while both run. So what the peer reports after the member has asked is what
+    the peer uses until the member runs; an earlier report may be from before the last move.
+    """
+    theirs = peer.attestation
+    if theirs is None or theirs.read_from is not ReadFrom.VM:
+        return False
+    if member.asked_at is None or peer.last_seen <= member.asked_at:
+        return False
+    used = theirs.pins.get(member.name, theirs.own)
+    is_accepted = crowd.cluster.number_of(used) in crowd.cluster.accepted()
+    return is_accepted and said.boot_pins.get(peer.name) == used

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from rotator.domain import joining
+from rotator.domain.cluster import ReadFrom
+from rotator.domain.rotation import Phase
+from rotator.domain.version import Stage
+from rotator.testing.factories import (
+    NOW,
+    a_cluster,
+    a_crowd,
+    a_fingerprint,
+    a_member,
+    a_policy,
+    a_rotation,
+    an_attestation,
+    an_emergency,
+)
+
+INSTALLING, ROLLING_OUT = a_rotation(Phase.INSTALLING), a_rotation(Phase.ROLLING_OUT)
+BACK = a_rotation(Phase.ROLLING_BACK, is_rollback=True)
+LOCKING = an_emergency(Phase.LOCKING)
+OLD, NEW = a_fingerprint(11), a_fingerprint(12)
+SECOND = timedelta(seconds=1)
+SILENT = NOW - timedelta(hours=1)
+BOOT = an_attestation(None, read_from=ReadFrom.BOOT)
+
+
+def _crowd(rotation, *said, others=()):
+    members = [a_member(name, report) for name, report in zip("ab", said, strict=False)]
+    cluster = a_cluster(rotation, members=[*members, *others])
+    return a_crowd(cluster, serving_since=SILENT)
+
+
+@pytest.mark.parametrize(
+    ("rotation", "said", "may"),
+    [
+        (None, an_attestation(11), True),
+        (INSTALLING, an_attestation(11), True),
+        (ROLLING_OUT, an_attestation(11), False),
+        (ROLLING_OUT, an_attestation(12), True),
+        (ROLLING_OUT, an_attestation(12, pins={"c": OLD}), True),
+        (ROLLING_OUT, an_attestation(12, pins={"x": OLD}), False),
+        (a_rotation(Phase.PROMOTING), an_attestation(11), False),
+        (LOCKING, an_attestation(None, locked_round=1), False),
+    ],
+)
+def test_a_node_boots_where_cookies_are_not_mixed(rotation, said, may: bool) -> None:
+    """Every node that runs is at the target, but for its rows for those that do not run."""
+    assert joining.may_join(_crowd(rotation, said, others=[a_member("c", BOOT)]), "c") is may
+
+
+def test_nobody_boots_before_the_former_version_is_current_again() -> None:
+    """In a rollback the version that a node would get is the rejected one until then."""
+    back = a_rotation(Phase.ROLLING_BACK, is_rollback=True)
+    before = a_cluster(back, stages={11: Stage.PREVIOUS, 12: Stage.CURRENT})
+    assert not joining.may_join(a_crowd(before))
+    assert joining.may_join(a_crowd(a_cluster(back)))
+
+
+#: A node "r" that was a member before, wants to boot since NOW, and has a row for its peer "p".
+#: Its peer has adopted, and is not proven yet.
+ON_THE_WAY = an_attestation(12, file=OLD, pins={"r": OLD})
+RETURNS = an_attestation(11, read_from=ReadFrom.BOOT, boot_pins={"p": OLD})
+
+
+def _returns(rotation=ROLLING_OUT, *, said=RETURNS, peer=None, policy=None, stages=None, **member):
+    """Whether "r" may boot beside "p", which was heard a second after "r" has asked."""
+    fields = {"asked_at": NOW, "joined_at": NOW, "last_seen": NOW} | member
+    here = a_member("r", BOOT, **fields)
+    heard = peer or a_member("p", ON_THE_WAY, last_seen=NOW + SECOND)
+    cluster = a_cluster(rotation, members=[here, heard], stages=stages)
+    crowd = a_crowd(cluster, policy, now=NOW + SECOND, serving_since=SILENT)
+    return joining.may_join(crowd, "r", said)
+
+
+@pytest.mark.parametrize("rotation", [ROLLING_OUT, BACK])
+def test_a_member_that_is_in_step_with_every_peer_returns_among_mixed_cookies(rotation) -> None:
+    """What its boot file has for a peer is what that peer uses for it, so the pair is in step."""
+    assert _returns(rotation)
+
+
+def test_a_member_returns_even_before_the_former_version_is_current_again() -> None:
+    """Cookies are as mixed as before the rollback was asked for, and its pairs are in step."""
+    stages = {11: Stage.PREVIOUS, 12: Stage.CURRENT}
+    assert _returns(BACK, stages=stages)
+
+
+def test_a_peer_without_a_row_uses_its_own_cookie_for_it() -> None:
+    """OTP takes the own cookie where there is no pin."""
+    plain = a_member("p", an_attestation(11), last_seen=NOW + SECOND)
+    assert _returns(peer=plain)
+    assert not _returns(peer=replace(plain, attestation=an_attestation(12, file=OLD)))
+
+
+@pytest.mark.parametrize(
+    "rotation",
+    [
+        a_rotation(Phase.PROMOTING),
+        an_emergency(Phase.LOCKING),
+        an_emergency(Phase.PROMOTING),
+        an_emergency(Phase.ROLLING_OUT),
+    ],
+)
+def test_nobody_returns_in_promoting_or_into_an_emergency(rotation) -> None:
+    """In an emergency pairs are out of step by design, until both are reset."""
+    peer = a_member("p", an_attestation(11, pins={"r": OLD}), last_seen=NOW + SECOND)
+    assert not _returns(rotation, peer=peer)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        replace(RETURNS, read_from=ReadFrom.VM),
+        replace(RETURNS, own=None),
+        replace(RETURNS, own="f1:x"),
+        replace(RETURNS, boot_pins={}),
+        replace(RETURNS, boot_pins={"p": NEW}),
+    ],
+)
+def test_who_does_not_prove_it_waits(said) -> None:
+    """No boot file, another cookie in it, or a report that is not of a boot is no proof."""
+    assert not _returns(said=said)
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        {"joined_at": NOW + SECOND},
+        {"asked_at": None},
+        {"has_left": True},
+        {"is_excused": True},
+    ],
+)
+def test_whom_peers_need_not_have_pinned_waits(member) -> None:
+    """Who is new, has left or is excused; and its first request only starts the proof."""
+    assert not _returns(**member)
+
+
+def test_a_lost_member_returns_but_not_where_a_lost_one_counts_as_gone() -> None:
+    """Peers keep their rows for the lost, and overwrite those of the gone."""
+    peer = a_member("p", ON_THE_WAY, last_seen=NOW + SECOND)
+    silent = {"last_seen": SILENT}
+    assert _returns(peer=peer, **silent)
+    assert not _returns(peer=peer, policy=a_policy(ephemeral=True), **silent)
+
+
+@pytest.mark.parametrize(
+    "peer",
+    [
+        a_member("p", ON_THE_WAY),
+        a_member("p", None, last_seen=NOW + SECOND),
+        a_member("p", BOOT, last_seen=NOW + SECOND, is_admitted=True),
+        a_member("p", an_attestation(11, read_from=ReadFrom.NONE), last_seen=NOW + SECOND),
+        a_member("p", replace(ON_THE_WAY, pins={"r": "f1:x"}), last_seen=NOW + SECOND),
+    ],
+    ids=["not heard since", "never attested", "boots itself", "vm not reached", "unknown row"],
+)
+def test_a_peer_that_has_not_shown_its_rows_since_keeps_it_waiting(peer) -> None:
+    """An older report may be from before the last move of the pair."""
+    assert not _returns(peer=peer)
+
+
+def test_a_row_that_is_accepted_nowhere_lets_nobody_in() -> None:
+    """Equal on both sides is not enough: the cookie must be one that is accepted."""
+    peer = a_member("p", replace(ON_THE_WAY, pins={"r": "f1:x"}), last_seen=NOW + SECOND)
+    assert not _returns(peer=peer, said=replace(RETURNS, boot_pins={"p": "f1:x"}))
