@@ -72,16 +72,19 @@ class _ErlArguments:
 
 
 class _RabbitEnvironment(_ErlArguments):
-    """The same arguments, added to what RabbitMQ's own environment file sets."""
+    """The same arguments, added in one line to what RabbitMQ's own environment file sets.
+
+    Where the name with the prefix is set, RabbitMQ does not look at the one without.
+    """
 
     _NAME: Final = "SERVER_ADDITIONAL_ERL_ARGS"
 
     def lines(self, boot: Boot) -> list[str]:
-        pins = super().lines(boot)
-        return [f'{self._NAME}="${{{self._NAME}:-}} {" ".join(pins)}"'] if pins else []
+        pins = "".join(f" {line}" for line in super().lines(boot))
+        return [f"RABBITMQ_{self._NAME}=\"${{RABBITMQ_{self._NAME}:-${{{self._NAME}:-}}}}\"'{pins}'"]
 
     def pins(self, text: str) -> dict[NodeName, Cookie]:
-        return super().pins(text.replace('"', " "))
+        return super().pins(text.replace("'", " "))
 
 
 class _ErlangTerms:
