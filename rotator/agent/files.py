@@ -81,7 +81,9 @@ class _RabbitEnvironment(_ErlArguments):
 
     def lines(self, boot: Boot) -> list[str]:
         pins = "".join(f" {line}" for line in super().lines(boot))
-        return [f"RABBITMQ_{self._NAME}=\"${{RABBITMQ_{self._NAME}:-${{{self._NAME}:-}}}}\"'{pins}'"]
+        return [
+            f"RABBITMQ_{self._NAME}=\"${{RABBITMQ_{self._NAME}:-${{{self._NAME}:-}}}}\"'{pins}'"
+        ]
 
     def pins(self, text: str) -> dict[NodeName, Cookie]:
         return super().pins(text.replace("'", " "))
