@@ -42,6 +42,7 @@ class Runner:
         self._told: v1.Attestation | None = None
         self._heartbeat = _HEARTBEAT
         self._service_trouble = ""
+        self._has_answer = False  #: the service has said what it wants, if it wants anything yet
 
     async def run(self) -> None:
         """Poll, look and tell until cancelled."""
@@ -60,6 +61,7 @@ class Runner:
                 desired = await self._server.desired(
                     self._agent.name, generation=generation, wait=WAIT_SECONDS
                 )
+                self._has_answer = True
                 self._trouble("")
                 pause = _FIRST_PAUSE
                 if desired is not None:
@@ -102,13 +104,18 @@ class Runner:
                     await self._changed.wait()
 
     def _note(self, outcome: Outcome) -> None:
-        if outcome.report is not None:
+        if outcome.report is not None and self._is_worth_telling(outcome.report):
             self._report = outcome.report
             self._news.set()
         trouble = (
             (*outcome.trouble, self._service_trouble) if self._service_trouble else outcome.trouble
         )
         status.write(self._status_file, outcome, trouble=trouble)
+
+    def _is_worth_telling(self, report: v1.Attestation) -> bool:
+        """Not what was seen before orders that came meanwhile: it would be refused as too old."""
+        orders = self._agent.orders
+        return self._has_answer and report.generation >= (orders.generation if orders else 0)
 
     # --- telling --------------------------------------------------------------------------
 
