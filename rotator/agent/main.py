@@ -74,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run; the exit code."""
-    given = parser().parse_args(arguments)
+    given = parser().parse_intermixed_args(arguments)  # options may stand before or after the node
     logging.basicConfig(
         level=logging.DEBUG if given.verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",
