@@ -75,7 +75,8 @@ def attest(
     before = None if member is None or member.has_left or _begins_anew(member, said) else member
     heard = replace(
         before or Member(name=node, joined_at=now, last_seen=now),
-        last_seen=now,
+        # An agent that cannot reach its node is no sign of life of the node.
+        last_seen=before.last_seen if before and said.read_from is ReadFrom.NONE else now,
         attestation=said,
         is_admitted=admitted,
         asked_at=((before and before.asked_at) or now) if is_boot and not admitted else None,

@@ -286,3 +286,12 @@ def test_an_excused_member_is_awaited_again_once_it_boots() -> None:
     assert booted.change.cluster.generation == 43
     never_seen = a_cluster(members=[a_member("a", is_excused=True)])
     assert not _attest(never_seen, an_attestation()).change.cluster.members["a"].is_excused
+
+
+def test_an_agent_without_its_node_is_no_sign_of_life() -> None:
+    """The node falls silent from when its VM was last heard: a rotation need not wait for ever."""
+    cluster = a_cluster(members=[a_member("a", an_attestation())])
+    said = an_attestation(None, read_from=ReadFrom.NONE)
+    later = a_crowd(cluster, now=NOW + timedelta(seconds=60))
+    found = membership.attest(later, "a", said).change.cluster.members["a"]
+    assert (found.attestation, found.last_seen) == (said, NOW)
