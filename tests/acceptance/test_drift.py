@@ -17,6 +17,7 @@ from tests.support.members import (
     drive,
     kinds,
     order,
+    promote,
     shown,
 )
 from tests.support.node import FakeNode
@@ -114,13 +115,13 @@ def test_a_member_restarts_in_the_middle_of_a_rollout_when_it_is_in_step(
     """Once its peers have shown their rows it may boot, and nothing is retired before it runs."""
     first, second, back = nodes
     rotation = begin(service)
-    drive(service, rotation, nodes, "rolling_out")
+    promote(nodes)
+    for node in nodes:
+        node.look()
     old = back.fingerprint(back.own)
-    second.look()
     second.obey()
     rows = {first.name: old, back.name: old}
     second.tell(pins=rows, boot_pins=rows)
-    first.look()
     first.tell()
     here = {"boot_pins": {first.name: old, second.name: old}}
     assert not ask(back, **here), "its peers have not reported since"
@@ -218,17 +219,14 @@ def test_a_pin_under_an_unknown_name_keeps_the_rollout_open_until_it_is_overwrit
     service: Service, nodes: list[FakeNode]
 ) -> None:
     """It goes on accepting the former cookie under that name, so the member is named with it."""
-    keeper, *good = nodes
-    old = keeper.fingerprint(keeper.own)
+    keeper, *_ = nodes
+    keeper.pins = {"gone@h": keeper.own}
     rotation = begin(service)
-    drive(service, rotation, nodes, "rolling_out")
+    promote(nodes)
 
     def only_the_row_is_left() -> bool:
-        for node in good:
+        for node in nodes:
             node.step()
-        keeper.look()
-        keeper.obey()
-        keeper.tell(pins={"gone@h": old})
         return blockers(service) == {("laggard", keeper.name)}
 
     wait_for("the keeper is named", only_the_row_is_left)
@@ -236,6 +234,7 @@ def test_a_pin_under_an_unknown_name_keeps_the_rollout_open_until_it_is_overwrit
     assert blocker["detail"] == "its rows for gone@h are not at version 2"
     assert service.rotation(CLUSTER, rotation)["phase"] == "rolling_out"
     assert keeper.desired["previous"]["number"] == 1
+    keeper.pins = {"gone@h": keeper.own}
     drive(service, rotation, nodes, "completed")
 
 

@@ -35,6 +35,21 @@ def drive(service: Service, rotation: str, nodes: list[FakeNode], *phases: str) 
     return dict(wait_for(f"{phases}", ask))
 
 
+def promote(nodes: list[FakeNode]) -> None:
+    """Let these nodes take a rotation to `rolling_out`, and adopt nothing there."""
+
+    def promoted() -> bool:
+        for node in nodes:
+            if node.look()["phase"] == "rolling_out":
+                return True
+            node.obey()
+            answer = node.tell()
+            assert answer.is_success, answer.text
+        return False
+
+    wait_for("it is promoted", promoted)
+
+
 def blockers(service: Service) -> set[tuple[str, str]]:
     """What is waited for, as code and subject."""
     found = service.get(f"clusters/{CLUSTER}")["blockers"]
