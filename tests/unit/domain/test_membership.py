@@ -259,9 +259,8 @@ def test_a_whole_cluster_that_reboots_in_rolling_out_comes_up_node_by_node() -> 
 def test_a_row_for_the_node_that_wants_to_boot_does_not_keep_it_out() -> None:
     """Its pairs are moved once it runs; waiting for each other both would wait for ever."""
     peer = a_member("b", an_attestation(12, pins={"a": a_fingerprint(11)}))
-    cluster = a_cluster(
-        a_rotation(Phase.ROLLING_BACK, is_rollback=True), members=[a_member("a", BOOT), peer]
-    )
+    asks = a_member("a", BOOT, asked_at=NOW - timedelta(seconds=1))
+    cluster = a_cluster(a_rotation(Phase.ROLLING_BACK, is_rollback=True), members=[asks, peer])
     assert not _attest(cluster, BOOT).may_boot
     back = a_member("b", an_attestation(11, pins={"a": a_fingerprint(12)}))
     assert _attest(cluster.with_member(back), BOOT).may_boot
