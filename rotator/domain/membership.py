@@ -87,6 +87,9 @@ def attest(
     facts = (*_evident(cluster, before, heard, now), *adrift)
     if may_name_links or (cluster.rotation is not None and cluster.rotation.is_locking_out):
         facts += _new_links(cluster, before, heard, now)
+    if before is not None and heard.asked_at is not None and before.asked_at is None:
+        # It waits to hear from its peers: whoever polls is woken, and reports.
+        cluster = cluster.next_generation()
     if before is None:
         facts = (Fact(kind=FactKind.MEMBER_JOINED, at=now, by=node, details={"node": node}), *facts)
         cluster = cluster.next_generation()

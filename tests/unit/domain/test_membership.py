@@ -294,3 +294,14 @@ def test_an_agent_without_its_node_is_no_sign_of_life() -> None:
     later = a_crowd(cluster, now=NOW + timedelta(seconds=60))
     found = membership.attest(later, "a", said).change.cluster.members["a"]
     assert (found.attestation, found.last_seen) == (said, NOW)
+
+
+def test_a_member_that_asks_to_boot_among_mixed_cookies_wakes_its_peers() -> None:
+    """Their next reports decide whether it may: the generation grows once, not at each request."""
+    peer = a_member("b", an_attestation(11))
+    members = [a_member("a", an_attestation(11)), peer]
+    first = _attest(a_cluster(a_rotation(Phase.ROLLING_OUT), members=members), BOOT)
+    assert not first.may_boot
+    assert first.change.cluster.generation == 43
+    again = _attest(first.change.cluster, replace(BOOT, file=a_fingerprint(11)))
+    assert again.change.cluster.generation == 43
