@@ -25,6 +25,9 @@ _UNTIL = (
     " false -> timer:sleep(50), F() end end, W()."
 )
 
+#: The agent is a hidden node, too.
+_TOOLS = 'length([N || N <- nodes(hidden), lists:prefix("rabbitmqcli", atom_to_list(N))]).'
+
 
 @dataclass
 class RotatedRabbits:
@@ -96,7 +99,7 @@ class RotatedRabbits:
         messages.wait_confirmed(200)
         self.agents[victim].kill()
         self.brokers[victim].kill()
-        self.agents[victim].boot()
+        self.agents[victim].boot(seconds=120)
         self.brokers.restart(victim)
         assert self.pins(victim, (third, behind)) == (current, previous)
         assert f"-setcookie {behind} {previous}" in arguments(self.brokers[victim].pid)
@@ -153,7 +156,7 @@ class Tool:
         wait_for("the tool is connected", lambda: self._links() > 1, seconds=_SECONDS)
 
     def _links(self) -> int:
-        return int(self._node.ctl("eval", "length(nodes(hidden))."))
+        return int(self._node.ctl("eval", _TOOLS))
 
     def answer(self) -> tuple[int, str]:
         """Let it end: its exit code, and what it has printed."""
