@@ -41,14 +41,16 @@ def _starts(made: Bench) -> list[dict[str, Any]]:
     agent = made.first
     ours, theirs, imports, bare = [], [], [], []
 
-    def until_it_reports() -> None:
-        before = made.last_seen(agent.name)
+    def until_it_reports() -> float:
+        """By the clock that both use: asking costs more time than there is to be measured."""
+        before, begun = made.last_seen(agent.name), time.time()
         agent.start()
         wait_for("a report", lambda: made.last_seen(agent.name) > before)
+        return _unix(made.last_seen(agent.name)) - begun
 
     for _ in range(RUNS):
         agent.stop()
-        ours.append(timed(until_it_reports))
+        ours.append(until_it_reports())
         with ExitStack() as stack:
             theirs.append(timed(lambda: stack.enter_context(made.bao_agent())))
         imports.append(timed(lambda: end(bare_python("import rotator.agent.main"))))
