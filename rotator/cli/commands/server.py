@@ -11,7 +11,7 @@ import typer
 
 from rotator.cli import output
 from rotator.cli.arguments import SERVER, YesOption
-from rotator.cli.failure import ExitCode, Failure
+from rotator.cli.failure import ExitCode, Failure, Interrupted
 from rotator.cli.session import PlainGroup, Session, command
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def demo(
             report = demonstrate(store.value)
         except DemoFailed as error:
             raise Failure(str(error)) from None
+        except KeyboardInterrupt:
+            raise Interrupted("everything is stopped and removed") from None
     session.out.show(report, list(telling.as_text(report).splitlines()))
     return ExitCode.OK if flags.is_good(report) else ExitCode.FAILED
 
