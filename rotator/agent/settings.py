@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from rotator.agent.files import BootFormat, NodeFiles
+from rotator.beam import tls
 from rotator.domain.ids import NodeName
 from rotator.errors import ConfigurationError
 
@@ -28,13 +29,10 @@ class Tls:
     def context(self) -> ssl.SSLContext:
         """Verifies the node, and shows it our certificate."""
         try:
-            context = ssl.create_default_context(cafile=str(self.ca_cert))
-            context.load_cert_chain(self.cert, self.key)
+            return tls.context(ca=self.ca_cert, certificate=self.cert, key=self.key)
         except OSError as error:
-            raise ConfigurationError(
-                f"tls: certificates cannot be used: {error.strerror}"
-            ) from None
-        return context
+            why = error.strerror or type(error).__name__
+            raise ConfigurationError(f"tls: the certificates cannot be used: {why}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
