@@ -54,7 +54,7 @@ cover: setup  ## The pure core alone: every branch of rotator/domain is taken
 	  --cov=rotator.domain --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 .PHONY: demo
-demo: setup  ## A real OpenBao, two rotations, the proof, and nothing left behind
+demo: setup  ## Three real nodes, two rotations, an intruder, the proof, and nothing left behind
 	@.ci/packages erlang
 	$(BIN)/rotator demo
 

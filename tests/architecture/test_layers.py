@@ -22,7 +22,7 @@ REVEALING_MODULES = {
     "rotator.agent.memory": "an agent that was killed finds its way back into its node",
     "rotator.agent.node": "a VM is asked and told with its cookie, over the distribution protocol",
     "rotator.api.mapping": "the answer to a node is what brings it its cookies",
-    "rotator.cli.demo.rotations": "the demonstration looks whether a former cookie is still stored",
+    "rotator.cli.demo.stored": "the demonstration looks whether a former cookie is still stored",
     "rotator.domain.document": "the document that the secrets manager keeps holds the cookies",
 }
 
