@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from rotator.agent.files import BootFormat, NodeFiles
+from rotator.agent.boot_files import BootFormat
+from rotator.agent.files import NodeFiles
 from rotator.domain.ids import NodeName
 from rotator.errors import ConfigurationError
 
