@@ -60,9 +60,11 @@ def test_the_lines_are_those_of_the_recipes() -> None:
     ]  # fmt: skip
     assert render(BootFormat.RABBITMQ, plain).splitlines() == [
         f"# {MARK}",
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="
-        '"${RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS:-${SERVER_ADDITIONAL_ERL_ARGS:-}}"'
-        "' -setcookie a@h CA -setcookie b@h CB'",
+        (
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="
+            '"${RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS:-${SERVER_ADDITIONAL_ERL_ARGS:-}}"'
+            "' -setcookie a@h CA -setcookie b@h CB'"
+        ),
     ]
     assert render(BootFormat.ELIXIR, made).splitlines() == [
         f"% {MARK}", r"{own, 'O\''}.", "{pin, 'a@h', 'CA'}.", r"{pin, 'b@h', 'C\'\\'}.",
