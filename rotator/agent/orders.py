@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -80,7 +81,7 @@ def orders_of(desired: v1.Desired, me: NodeName) -> Orders | None:
     target = Cookie(desired.current.cookie)
     accepted = {Cookie(v.cookie) for v in (desired.current, desired.previous) if v is not None}
     return Orders(
-        cluster_uid=ClusterUid(desired.cluster_uid),
+        cluster_uid=_uid(desired.cluster_uid),
         fingerprint_key=_key(desired.fingerprint_key),
         generation=Generation(desired.generation),
         phase=desired.phase,
@@ -98,6 +99,12 @@ def orders_of(desired: v1.Desired, me: NodeName) -> Orders | None:
             if number in cookies
         },
     )
+
+
+def _uid(text: str) -> ClusterUid:
+    if re.fullmatch(r"[0-9a-f]{32}", text) is None:
+        raise InputError("the service's cluster_uid is not 32 hex digits")
+    return ClusterUid(text)
 
 
 def _key(text: str) -> bytes:
