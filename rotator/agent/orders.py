@@ -109,6 +109,9 @@ def _uid(text: str) -> ClusterUid:
 
 def _key(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        key = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise InputError("the service's fingerprint key is not base64") from None
+        key = b""
+    if not key:
+        raise InputError("the service's fingerprint key is not base64")
+    return key
