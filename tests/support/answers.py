@@ -36,10 +36,17 @@ class Service:
     heads: list[str] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     open: int = 0  #: connections
+    _hanging: list[asyncio.StreamWriter] = field(default_factory=list)
 
     def count(self, method: str) -> int:
         """How many requests of this method there were."""
         return sum(head.startswith(f"{method} ") for head in self.heads)
+
+    def hang_up(self) -> None:
+        """End what hangs."""
+        for writer in self._hanging:
+            writer.close()
+        self._hanging.clear()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, one request."""
@@ -60,6 +67,7 @@ class Service:
                 self.bodies.append(json.loads(body))
             answer = self.say(head)
             if answer is None:
+                self._hanging.append(writer)
                 await reader.read()
             else:
                 writer.write(answer)
