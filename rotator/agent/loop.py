@@ -120,6 +120,7 @@ class NodeAgent:
             beat = evidence.heartbeat(read_from=read_from, now=now, generation=0)
             return Outcome(report=beat, next_look=_SLOWEST, is_settled=True, trouble=tuple(trouble))
         self._note_strangers(orders, seen)
+        await self._relinker.obey(orders)
         try:
             seen = await self._bring_on(orders, seen, trouble)
         except (AgentFileError, BeamError) as error:
