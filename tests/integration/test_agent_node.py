@@ -16,6 +16,7 @@ import yaml
 
 from rotator.agent.boot_files import BootFormat, render
 from rotator.agent.decide import Boot
+from rotator.agent.files import NodeFiles, cookie_of
 from rotator.agent.node import Vm
 from rotator.beam.node import Address
 from rotator.cli.demo.epmd import Erlang, erlang
@@ -246,6 +247,43 @@ async def until(is_so: object) -> None:
     async with asyncio.timeout(120):
         while not is_so():
             await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("text", "cookie"),
+    [
+        ("COOKIE", "COOKIE"),
+        ("COOKIE\n", "COOKIE"),
+        ("COOKIE\r\n \n", "COOKIE"),
+        (" COOKIE", None),
+        ("COOKIE \n", None),
+        ("A COOKIE", None),
+    ],
+)
+async def test_otp_reads_a_cookie_file_as_the_agent_does(
+    beam: Erlang, tmp_path: Path, text: str, cookie: str | None
+) -> None:
+    """What the agent takes for the cookie in a file is the own cookie of a node that boots from it, white space included."""
+    node = BeamNode(Erlang(tmp_path, beam.epmd_port, beam.code), "c@127.0.0.1", cookie="X")
+    node.cookie_file.chmod(0o600)
+    node.cookie_file.write_bytes(text.encode())
+    node.cookie_file.chmod(0o400)
+    files = NodeFiles(
+        cookie_file=node.cookie_file, boot_file=node.boot_file, boot_format=BootFormat.ERL
+    )
+    node.start()
+    try:
+        node.wait_up()
+        own = node.cookies().own
+    finally:
+        node.kill()
+    found = files.read_cookie()
+    assert found is not None
+    if cookie is None:
+        assert own == sha256_of(text.rstrip("\r\n"))
+        assert found == cookie_of(text.rstrip("\r\n"))
+    else:
+        assert (own, found) == (sha256_of(cookie), Cookie(cookie))
 
 
 # --- what real readers make of a boot file ---------------------------------------------------
