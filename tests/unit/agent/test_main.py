@@ -129,8 +129,11 @@ def answering(answers: dict[str, bytes]) -> Any:
     return lambda head: answers[head.split(" ")[0]]
 
 
-async def test_once_brings_files_on_and_tells(tmp_path: Path) -> None:
+async def test_once_brings_files_on_and_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A node that is down gets its files; that it cannot be settled is 7, and it is told."""
+    monkeypatch.setattr(module, "_ONCE_LOOKS", 3)  # a node that is down is not waited for
     said = answering({"GET": http(200, desired()), "PUT": http(200, ATTESTED)})
     async with serving(said) as service:
         path = config(tmp_path, service.port)
