@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_POLL_SECONDS: Final = 5
+_POLL_SECONDS: Final = 1
 _PAUSE: Final = 0.5
 _AWAY: Final = 10.0  #: seconds for a service that does not answer, before the files have to do
 

@@ -169,9 +169,17 @@ class Runner:
                 await asyncio.sleep(_FIRST_PAUSE)
             else:
                 self._trouble("report", "")
+                self._mind(answer)
                 self._heartbeat = min(max(answer.heartbeat_seconds, 0.1), _SLOWEST_HEARTBEAT)
             self._told, pause = report, _FIRST_PAUSE
             due = loop.time() + self._heartbeat
+
+    def _mind(self, answer: v1.Attested) -> None:
+        """A policy that changes makes no new generation: it comes with the next heartbeat."""
+        heals, orders = answer.on_drift != "hold", self._agent.orders
+        if orders is not None and orders.heals_drift != heals:
+            self._agent.obey(replace(orders, heals_drift=heals))
+            self._changed.set()
 
     def _says_the_same(self, report: v1.Attestation) -> bool:
         return self._told is not None and replace(report, at=self._told.at) == self._told

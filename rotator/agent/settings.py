@@ -12,6 +12,7 @@ import yaml
 
 from rotator.agent.boot_files import BootFormat
 from rotator.agent.files import NodeFiles
+from rotator.beam import tls
 from rotator.domain.ids import NODE_NAME, NodeName
 from rotator.errors import ConfigurationError
 
@@ -30,13 +31,10 @@ class Tls:
     def context(self) -> ssl.SSLContext:
         """Verifies the node, and shows it our certificate."""
         try:
-            context = ssl.create_default_context(cafile=str(self.ca_cert))
-            context.load_cert_chain(self.cert, self.key)
+            return tls.context(ca=self.ca_cert, certificate=self.cert, key=self.key)
         except OSError as error:
-            raise ConfigurationError(
-                f"tls: certificates cannot be used: {error.strerror}"
-            ) from None
-        return context
+            why = error.strerror or type(error).__name__
+            raise ConfigurationError(f"tls: the certificates cannot be used: {why}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from rotator.agent.decide import (
     WriteBoot,
     WriteCookie,
     decide,
+    to_lock,
 )
 from rotator.agent.orders import LockRound, Orders
 from rotator.domain.cookie import Cookie
@@ -202,10 +203,11 @@ class Mesh(RuleBasedStateMachine):
         orders, seen = node.orders, self.seen(node)
         if node.steps or orders is None:
             return
-        if orders.lock is not None and node.memory.lock != orders.lock:
+        lock = to_lock(orders, seen, node.memory)
+        if lock is not None:
             node.memory = memories.for_round(
                 node.memory,
-                orders.lock,
+                lock,
                 throwaway=Cookie(f"throwaway{next(_fresh)}"),
                 answers_to=(seen.own, seen.file),
             )
