@@ -137,7 +137,7 @@ def _everybody(orders: Orders, seen: Seen) -> set[NodeName]:
 def _to_one_cookie(orders: Orders, seen: Seen, cookie: Cookie) -> tuple[Step, ...]:
     """Files, every pin and the own cookie := *cookie*; nothing of before is kept."""
     names = _everybody(orders, seen)
-    boot = Boot(own=cookie, pins=dict.fromkeys({*orders.members, *seen.pins}, cookie))
+    boot = Boot(own=cookie, pins=dict.fromkeys(sorted(orders.members), cookie))
     wrong = {name: cookie for name in names if seen.pins.get(name) != cookie}
     steps: list[Step] = _files(seen, boot, cookie)
     if wrong:

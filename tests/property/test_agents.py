@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -408,3 +409,4 @@ Mesh.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
 )
 TestMesh = Mesh.TestCase
+TestMesh.pytestmark = pytest.mark.timeout(900)  # a minute alone, more on a loaded machine
