@@ -113,8 +113,9 @@ class NodeAgent:
         self._pause = _SOON
         if orders is not None:
             self._prover.learn(orders)
-            if orders.generation != self.memory.generation:
-                self._remember(replace(self.memory, generation=orders.generation))
+            self._remember(
+                replace(self.memory, generation=orders.generation, cluster_uid=orders.cluster_uid)
+            )
 
     def _remember(self, memory: Memory) -> None:
         if memory != self.memory:

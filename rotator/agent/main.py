@@ -155,7 +155,8 @@ async def _once(settings: AgentSettings, nodes: Sequence[NodeSettings]) -> int:
                 agent.obey(orders_of(desired, node.name))
             outcome = await agent.look()
             for _ in range(_ONCE_LOOKS):
-                if outcome.is_settled:
+                is_down = outcome.report is not None and outcome.report.read_from == "none"
+                if outcome.is_settled or is_down:
                     break
                 await asyncio.sleep(min(outcome.next_look, 1.0))
                 outcome = await agent.look()

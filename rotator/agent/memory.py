@@ -17,6 +17,7 @@ from rotator.agent import files
 from rotator.agent.decide import Memory
 from rotator.agent.orders import LockRound
 from rotator.domain.cookie import Cookie
+from rotator.domain.ids import ClusterUid
 from rotator.errors import AgentFileError, InvalidCookie
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class _Lock:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stored:
     generation: int
+    cluster_uid: str | None = None
     lock: _Lock | None
     throwaway: str | None
     former: list[str]
@@ -61,6 +63,7 @@ def load(path: Path) -> Memory:
 def _memory_of(found: _Stored) -> Memory:
     return Memory(
         generation=found.generation,
+        cluster_uid=None if found.cluster_uid is None else ClusterUid(found.cluster_uid),
         lock=LockRound(found.lock.emergency, found.lock.round) if found.lock else None,
         throwaway=None if found.throwaway is None else Cookie(found.throwaway),
         former=tuple(Cookie(text) for text in found.former),
@@ -96,6 +99,7 @@ def store(path: Path, memory: Memory) -> None:
     lock = memory.lock
     stored = {
         "generation": memory.generation,
+        "cluster_uid": memory.cluster_uid,
         "lock": {"emergency": lock.emergency, "round": lock.number} if lock else None,
         "throwaway": memory.throwaway.reveal() if memory.throwaway else None,
         "former": [cookie.reveal() for cookie in memory.former],
@@ -113,5 +117,5 @@ def for_round(
 
 
 def at_peace(memory: Memory) -> Memory:
-    """Nothing but the generation: the node is on current, with every row."""
-    return Memory(generation=memory.generation)
+    """Nothing but what was obeyed: the node is on current, with every row."""
+    return Memory(generation=memory.generation, cluster_uid=memory.cluster_uid)

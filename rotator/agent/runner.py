@@ -83,10 +83,16 @@ class Runner:
                 generation = generation if isinstance(error, ServiceAway) else None
 
     def _take(self, desired: v1.Desired) -> None:
-        if desired.generation < self._agent.memory.generation:
+        known = self._agent.memory
+        is_another = None not in (known.cluster_uid, desired.cluster_uid) and (
+            known.cluster_uid != desired.cluster_uid
+        )
+        if is_another:
+            log.warning("%s: the service speaks of another cluster than before", self._agent.name)
+        elif desired.generation < known.generation:
             raise AgentRefused(
                 f"the service speaks of generation {desired.generation}, and"
-                f" {self._agent.memory.generation} was seen before: it was set back, and is not"
+                f" {known.generation} was seen before: it was set back, and is not"
                 " obeyed (rotator recover)"
             )
         self._agent.obey(orders_of(desired, self._agent.name))

@@ -14,7 +14,7 @@ import h11
 import msgspec
 
 import rotator
-from rotator.errors import AgentRefused, ConfigurationError, ServiceAway
+from rotator.errors import AgentConflict, AgentRefused, ConfigurationError, ServiceAway
 from rotator.protocol import v1
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Server:
         return _decoded(v1.Desired, answer)
 
     async def attest(self, node: str, report: v1.Attestation) -> v1.Attested:
-        """Tell; raises `ServiceAway`, or `AgentRefused` with the service's code."""
+        """Tell; raises `ServiceAway`, `AgentRefused`, or `AgentConflict` where it came too late."""
         path = f"{self._cluster}/nodes/{quote(node, safe='')}"
         answer = await self._ask("PUT", path, asdict(report), seconds=_SECONDS)
         return _decoded(v1.Attested, answer)
@@ -177,7 +177,9 @@ def _refused(answer: _Answer) -> ServiceAway | AgentRefused:
         code = detail = ""
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or not code:
         return ServiceAway(f"the service answers {answer.status} {code}".rstrip())
-    return AgentRefused(f"the service refuses: {detail or code}")
+    is_conflict = answer.status == HTTPStatus.CONFLICT
+    kind = AgentConflict if is_conflict else AgentRefused
+    return kind(f"the service refuses: {detail or code}")
 
 
 def _one_line(text: object) -> str:

@@ -403,7 +403,7 @@ class Mesh(RuleBasedStateMachine):
 
 
 Mesh.TestCase.settings = settings(
-    max_examples=300,
+    max_examples=150,
     stateful_step_count=60,
     deadline=None,
     suppress_health_check=list(HealthCheck),

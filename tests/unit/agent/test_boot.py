@@ -147,3 +147,25 @@ async def test_a_boot_can_be_stopped(tmp_path: Path) -> None:
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_what_peers_use_meanwhile_is_asked_anew_and_a_conflict_is_no_end(
+    tmp_path: Path,
+) -> None:
+    """Pairs change without a new generation, and a report that came too late is sent again."""
+    asked = 0
+
+    def say(head: str) -> bytes:
+        nonlocal asked
+        if head.startswith("GET"):
+            asked += 1
+            pairs = {B: 1 if asked < 3 else 2}
+            return http(
+                200, desired(current=CURRENT, previous=PREVIOUS, members={B: "live"}, pairs=pairs)
+            )
+        if asked == 1:
+            return http(409, {"code": "stale_generation", "detail": "too late"})
+        return http(200, {"generation": 3, "heartbeat_seconds": 15, "join": asked >= 3})
+
+    await prepared(tmp_path, say)
+    assert (tmp_path / "b").read_text().splitlines()[1:] == [f"-setcookie {B} CANARYCURRENT"]

@@ -20,7 +20,7 @@ from rotator.agent.runner import Runner
 from rotator.agent.server import Server
 from rotator.agent.settings import NodeSettings
 from rotator.domain.cookie import Cookie
-from rotator.domain.ids import NodeName
+from rotator.domain.ids import ClusterUid, NodeName
 from tests.support.answers import HANG, Service, desired, http, problem, serving
 from tests.support.openbao import free_port
 
@@ -154,6 +154,19 @@ async def test_a_generation_that_goes_backwards_is_refused_and_said(tmp_path: Pa
         assert here.agent.memory.generation == 9
         assert here.agent.settings.files.read_cookie() == Cookie("CANARYCURRENT")
         assert not here.agent.settings.files.boot_file.exists()
+
+
+async def test_another_cluster_begins_to_count_anew(tmp_path: Path) -> None:
+    """A cluster that was made again has another uid: its first generation is obeyed."""
+
+    def before(agent: NodeAgent) -> None:
+        agent.memory = Memory(generation=9, cluster_uid=ClusterUid("11" * 16))
+
+    script = Script()
+    async with running(tmp_path, script, before=before) as here:
+        await here.until(lambda: here.agent.orders is not None)
+        assert here.agent.memory.generation < 9
+        assert here.agent.memory.cluster_uid != ClusterUid("11" * 16)
 
 
 @pytest.mark.parametrize(
