@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rotator.agent.orders import Orders
     from rotator.domain.cookie import Cookie
-    from rotator.domain.ids import NodeName
+    from rotator.domain.ids import ClusterUid, NodeName
 
 
 #: A lock of a node's own, after the rounds of the emergency that it has missed.
@@ -55,7 +55,8 @@ class Seen:
 class Memory:
     """What has to outlive the agent, in a file of its own (0600)."""
 
-    generation: int = 0  #: the newest ever obeyed
+    generation: int = 0  #: the newest ever obeyed …
+    cluster_uid: ClusterUid | None = None  #: … of this cluster
     lock: LockRound | None = None
     throwaway: Cookie | None = None  #: made for that round
     former: tuple[Cookie, ...] = ()  #: what the VM may still answer to, newest first
@@ -137,7 +138,7 @@ def _everybody(orders: Orders, seen: Seen) -> set[NodeName]:
 def _to_one_cookie(orders: Orders, seen: Seen, cookie: Cookie) -> tuple[Step, ...]:
     """Files, every pin and the own cookie := *cookie*; nothing of before is kept."""
     names = _everybody(orders, seen)
-    boot = Boot(own=cookie, pins=dict.fromkeys({*orders.members, *seen.pins}, cookie))
+    boot = Boot(own=cookie, pins=dict.fromkeys(sorted(orders.members), cookie))
     wrong = {name: cookie for name in names if seen.pins.get(name) != cookie}
     steps: list[Step] = _files(seen, boot, cookie)
     if wrong:

@@ -113,8 +113,9 @@ class NodeAgent:
         self._pause = _SOON
         if orders is not None:
             self._prover.learn(orders)
-            if orders.generation != self.memory.generation:
-                self._remember(replace(self.memory, generation=orders.generation))
+            self._remember(
+                replace(self.memory, generation=orders.generation, cluster_uid=orders.cluster_uid)
+            )
 
     def _remember(self, memory: Memory) -> None:
         if memory != self.memory:
@@ -125,12 +126,14 @@ class NodeAgent:
         """See, do what is to be done, and say what was seen then."""
         now = now or datetime.now(UTC)  # noqa: TID251 - the agent's outermost place
         orders = self.orders
-        trouble: list[str] = []
+        fault = memories.fault(self.memory_file)
+        trouble = [] if fault is None else [fault]
         read_from, seen = await self._see(trouble)
         if orders is None:
             beat = evidence.heartbeat(read_from=read_from, now=now, generation=0)
             return Outcome(report=beat, next_look=_SLOWEST, is_settled=True, trouble=tuple(trouble))
         self._note_strangers(orders, seen)
+        await self._relinker.obey(orders)
         try:
             seen = await self._bring_on(orders, seen, trouble)
         except (AgentFileError, BeamError) as error:

@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import sys
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -159,7 +158,8 @@ async def _once(settings: AgentSettings, nodes: Sequence[NodeSettings]) -> int:
                 agent.obey(orders_of(desired, node.name))
             outcome = await agent.look()
             for _ in range(_ONCE_LOOKS):
-                if outcome.is_settled:
+                is_down = outcome.report is not None and outcome.report.read_from == "none"
+                if outcome.is_settled or is_down:
                     break
                 await asyncio.sleep(min(outcome.next_look, 1.0))
                 outcome = await agent.look()
@@ -197,13 +197,7 @@ async def _forever(agent: NodeAgent, server: Server, settings: AgentSettings) ->
         try:
             await runner.Runner(agent, server, state_dir=settings.state_dir).run()
         except Exception as error:  # noqa: BLE001 - the outermost place there is
-            # Where it happened, not what it says: a message may hold anything.
-            kinds = getattr(error, "exceptions", (error,))
-            for one in kinds:
-                frames = "".join(traceback.format_tb(one.__traceback__)[-4:])
-                log.error(  # noqa: TRY400 - see above
-                    "%s: unexpected %s\n%s", agent.name, type(one).__name__, frames
-                )
+            runner.defect(agent.name, error)
             await asyncio.sleep(1)
 
 

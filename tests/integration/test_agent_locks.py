@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rotator.agent.files import BootFormat, NodeFiles
+from rotator.agent.boot_files import BootFormat
+from rotator.agent.files import NodeFiles
 from rotator.agent.loop import NodeAgent
 from rotator.agent.orders import LockRound, Orders
 from rotator.agent.settings import NodeSettings
