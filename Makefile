@@ -59,7 +59,8 @@ demo: setup  ## Three real nodes, two rotations, an intruder, the proof, and not
 	$(BIN)/rotator demo
 
 .PHONY: bench
-bench: setup  ## Start, memory, rotation and key stretching, as numbers and ratios
+bench: setup  ## Service and agent: start, memory, rotation, emergency, as numbers and ratios
+	@.ci/packages erlang
 	@command -v argon2 >/dev/null || { $(call debian,argon2); }
 	$(BIN)/python -m tests.bench
 

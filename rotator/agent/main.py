@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run; the exit code."""
-    given = parser().parse_args(arguments)
+    given = parser().parse_intermixed_args(arguments)  # options may stand before or after the node
     logging.basicConfig(
         level=logging.DEBUG if given.verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.umask(0o077)
     try:
         settings = configuration.load(given.config)
-        chosen = _chosen(settings, given.node)
+        chosen = _chosen(settings, given.node, command=given.command)
         if given.command == "status":
             return _status(settings, given.output)
         if given.command == "boot":
@@ -106,11 +106,14 @@ def _failed(error: RotatorError, code: int) -> int:
     return code
 
 
-def _chosen(settings: AgentSettings, name: str | None) -> tuple[NodeSettings, ...]:
+def _chosen(settings: AgentSettings, name: str | None, *, command: str) -> tuple[NodeSettings, ...]:
     chosen = tuple(node for node in settings.nodes if name in {None, node.name})
     if not chosen:
         names = ", ".join(node.name for node in settings.nodes)
         raise ConfigurationError(f"there is no node of that name in the file; there are {names}")
+    if command == "boot" and len(chosen) > 1:
+        # To boot is to say that the VM is not up: of the others that would be a lie.
+        raise ConfigurationError("boot: name the node that is about to start")
     return chosen
 
 

@@ -89,6 +89,8 @@ class Relinker:
         if self._now is None:
             return False
         orders, seen = self._now
+        if orders.members.get(peer) == "joining":
+            return False  # Its pairs stand still from when it asks to boot until it runs.
         mine = seen.uses(peer)
         other = pairs.other_accepted(orders, mine)
         if other is None or mine is None:
