@@ -13,7 +13,7 @@ from rotator.beam import bounds, terms
 from rotator.beam.terms import Atom, Charlist, Opaque
 from rotator.errors import BeamProtocolError
 
-# The atoms true and false are bool: see the next strategy but one.
+# The atoms true and false come back as bool.
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=60).filter(
     lambda name: name not in {"true", "false"}
 )
