@@ -46,11 +46,12 @@ check: setup  ## Lint, format, types, import contracts
 
 .PHONY: test
 test: packages check cover  ## check, then every tier of tests on real parts
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --ignore=,$(PURE))
 
+PURE := tests/unit tests/property
 .PHONY: cover
-cover: setup  ## The pure core alone: every branch of rotator/domain is taken
-	$(BIN)/python -m pytest -n 2 -q tests/unit tests/property \
+cover: setup  ## The tiers without real parts; every branch of rotator/domain is taken
+	$(BIN)/python -m pytest -n 2 -q $(PURE) \
 	  --cov=rotator.domain --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 .PHONY: demo
