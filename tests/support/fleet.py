@@ -1,0 +1,284 @@
+"""A whole cluster as a user has it: a mesh of real nodes, an agent beside each, and the service.
+
+Links are counted with `nodes(connected)` and by each node's own monitor; calls between random
+pairs run all the time; OTP's settings of the mesh stay as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from rotator.beam.node import Address, connect
+from rotator.cli.demo.epmd import Erlang, erlang
+from rotator.cli.demo.mesh import Mesh, mesh
+from rotator.cli.demo.nodes import BeamNode, Sha256
+from rotator.cli.demo.processes import DemoFailed
+from rotator.errors import WrongCookie
+from tests.support.agents import Agent
+from tests.support.service import Service, wait_for
+
+CLUSTER = "orders"
+LONG = 180.0  #: seconds that a loaded machine may need for what takes one or two
+_HANDSHAKE = timedelta(seconds=30)
+
+
+def sha256(cookie: str) -> str:
+    """As a node tells about a cookie."""
+    return hashlib.sha256(cookie.encode()).hexdigest()
+
+
+@dataclass
+class Fleet:
+    """Made by `fleet`, which also ends it."""
+
+    erlang: Erlang
+    mesh: Mesh
+    service: Service
+    agents: dict[str, Agent] = field(default_factory=dict)
+
+    # --- who there is -----------------------------------------------------------------------
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The nodes' names, in order."""
+        return self.mesh.names
+
+    @property
+    def up(self) -> tuple[BeamNode, ...]:
+        """Nodes that are alive."""
+        return tuple(node for node in self.mesh.nodes.values() if node.is_alive)
+
+    def engage(self, node: BeamNode) -> Agent:
+        """An agent for *node*, with a token for it alone; not started."""
+        body = {"role": "node", "clusters": [CLUSTER], "nodes": node.name}
+        made = self.service.request("POST", "tokens", role="admin", json=body)
+        assert made.is_success, made.text
+        self.agents[node.name] = Agent(
+            node=node,
+            service=f"http://127.0.0.1:{self.service.port}",
+            cluster=CLUSTER,
+            token=made.json()["token"],
+            epmd_port=self.erlang.epmd_port,
+        )
+        return self.agents[node.name]
+
+    def recruit(self, name: str) -> Agent:
+        """A node that never ran, and its agent; both are to be started."""
+        self.mesh.nodes[name] = BeamNode(self.erlang, name, cookie="NEVERUSEDBYANYBODY")
+        return self.engage(self.mesh[name])
+
+    # --- life of nodes ----------------------------------------------------------------------
+
+    def kill_node(self, name: str) -> None:
+        """SIGKILL a node; only its own links may go."""
+        self.mesh.kill(name)
+
+    def start_node(self, name: str, *, boot: bool = True) -> None:
+        """Start it on its files, after `rotator agent boot` where *boot*; nobody links it."""
+        if boot:
+            assert self.agents[name].boot() == 0, self.agents[name].output()[-2000:]
+        self.mesh.restart(name, connect=False)
+
+    def readmit(self, name: str) -> None:
+        """Wait until it is linked to everyone, without help; its links count from then on."""
+        wait_for(f"{name} is linked to everyone", lambda: self.is_linked(name), seconds=LONG)
+        self.mesh.readmit(name)
+        self.mesh.call()
+
+    def is_linked(self, name: str) -> bool:
+        """Whether it is linked to every other node that is alive, seen from both ends."""
+        others = {node.name for node in self.up} - {name}
+        return self.mesh[name].links() >= others and all(
+            name in node.links() for node in self.up if node.name != name
+        )
+
+    def join(self, name: str) -> None:
+        """A new node boots when it may, is linked to everyone, and has an agent."""
+        agent = self.recruit(name)
+        self.start_node(name)
+        agent.start()
+        self.readmit(name)
+
+    # --- the service ------------------------------------------------------------------------
+
+    def cluster(self) -> dict[str, Any]:
+        """`GET /v1/clusters/orders`."""
+        return self.service.get(f"clusters/{CLUSTER}")
+
+    def blockers(self) -> set[tuple[str, str]]:
+        """What is waited for: code and subject."""
+        return {(blocker["code"], blocker["subject"]) for blocker in self.cluster()["blockers"]}
+
+    def rotate(self, kind: str = "manual", **more: Any) -> str:
+        """Begin a rotation; its id."""
+        body = {"kind": kind, "reason": "test", **more}
+        begun = self.service.command(f"clusters/{CLUSTER}/rotations", body)
+        assert begun is not None
+        return str(begun["id"])
+
+    def command(self, rotation: str, what: str) -> None:
+        """Hold, release, abort, roll back."""
+        path = f"clusters/{CLUSTER}/rotations/{rotation}/{what}"
+        answer = self.service.request("POST", path, json={"reason": "test"})
+        assert answer.is_success, answer.text
+
+    def until(self, rotation: str, *phases: str) -> dict[str, Any]:
+        """The rotation once it is in one of these phases; else what it waits for is the error."""
+
+        def ask() -> dict[str, Any] | None:
+            try:
+                found = self.service.rotation(CLUSTER, rotation)
+            except httpx.HTTPError:
+                return None
+            return found if found["phase"] in phases else None
+
+        try:
+            return dict(wait_for(f"{phases}", ask, seconds=LONG))
+        except AssertionError:
+            found = self.cluster()
+            phase = found["rotation"] and found["rotation"]["phase"]
+            raise AssertionError(
+                f"not {phases}: {phase}, {found['blockers']}, {self.mesh.losses()}"
+            ) from None
+
+    def facts(self, *kinds: str) -> list[dict[str, Any]]:
+        """The facts of these kinds, oldest first."""
+        found: list[dict[str, Any]] = []
+        after: int | None = 0
+        while after is not None:
+            page = self.service.get(f"facts?cluster={CLUSTER}&limit=500&after={after}")
+            found += page["facts"]
+            after = page["next"]
+        return [fact for fact in found if fact["kind"] in kinds]
+
+    def members(self) -> dict[str, dict[str, Any]]:
+        """`GET …/nodes`, by name."""
+        found = self.service.get(f"clusters/{CLUSTER}/nodes")["nodes"]
+        return {str(member["name"]): member for member in found}
+
+    def settle(self) -> None:
+        """Until nothing is under way, every node is proven on current, and the mesh is whole."""
+
+        def is_settled() -> bool:
+            found = self.cluster()
+            return (
+                found["state"] == "stable"
+                and not found["blockers"]
+                and found["adoption"]["on_current"] >= len(self.up)
+                and self.mesh.links() == self.mesh.full
+            )
+
+        try:
+            wait_for("the fleet has settled", is_settled, seconds=LONG)
+        except AssertionError:
+            found = self.cluster()
+            raise AssertionError(
+                f"not settled: {found['state']} {found['blockers']} {found['adoption']}"
+                f" {self.mesh.links()} of {self.mesh.full} links"
+            ) from None
+
+    # --- what has to hold -------------------------------------------------------------------
+
+    def current(self) -> str:
+        """The current cookie, as any node's token shows it."""
+        agent = next(iter(self.agents.values()))
+        path = f"clusters/{CLUSTER}/cookie?node={agent.node.name}"
+        answer = self.service.request("GET", path, token=agent.token)
+        return str(answer.json()["current"]["cookie"])
+
+    def assert_undisturbed(self) -> None:
+        """The mesh is whole, no link was lost that nobody expected, and no call failed."""
+        calls = self.mesh.calls()
+        wait_for("calls go on", lambda: self.mesh.calls() > calls + 20)
+        found = (self.mesh.links(), self.mesh.lost(), self.mesh.failed())
+        failures = {n: c.failures[:3] for n, c in self.mesh.counts().items() if c.failures}
+        assert found == (self.mesh.full, 0, 0), (found, self.mesh.losses(), failures)
+
+    def assert_uses(self, cookie: str, *, retired: Iterable[str] = ()) -> None:
+        """Every VM, every row, every file is at *cookie*; a fresh handshake shows it everywhere."""
+        wanted = sha256(cookie)
+        for name, table in self.tables().items():
+            assert table.own == wanted, f"{name}: its own cookie is another version"
+            wrong = {peer for peer, row in table.rows.items() if row != wanted}
+            assert not wrong, f"{name}: its rows for {wrong} are another version"
+            assert self.mesh[name].cookie_file.read_text() == cookie
+        accepted = self.handshakes(cookie)
+        assert set(accepted.values()) == {True}, accepted
+        for former in retired:
+            refused = self.handshakes(former)
+            assert set(refused.values()) == {False}, refused
+
+    def tables(self) -> Mapping[str, Sha256]:
+        """Of every node that answers: its own cookie and its rows."""
+        found = {}
+        for node in self.up:
+            try:
+                found[node.name] = node.cookies()
+            except DemoFailed:
+                if node.is_alive:
+                    raise
+        return found
+
+    def handshakes(self, cookie: str) -> dict[str, bool]:
+        """For each node, whether a fresh handshake with *cookie* succeeds."""
+        return asyncio.run(self._handshakes(cookie))
+
+    async def _handshakes(self, cookie: str) -> dict[str, bool]:
+        names = [node.name for node in self.up]
+        accepted = await asyncio.gather(*(self._is_accepted(name, cookie) for name in names))
+        return dict(zip(names, accepted, strict=True))
+
+    async def _is_accepted(self, name: str, cookie: str) -> bool:
+        address = Address(name=name, host="127.0.0.1", epmd_port=self.erlang.epmd_port)
+        try:
+            async with await connect(address, cookie, timeout=_HANDSHAKE):
+                return True
+        except WrongCookie:
+            return False
+
+    def stop(self) -> None:
+        """Agents first, so that nothing is mended any more."""
+        for agent in self.agents.values():
+            agent.kill()
+
+
+@contextmanager
+def fleet(
+    directory: Path,
+    count: int,
+    *,
+    secret_store: dict[str, Any] | None = None,
+    members: Mapping[str, Any] | None = None,
+    **policy: Any,
+) -> Iterator[Fleet]:
+    """*count* nodes that ran with a cookie of their own, taken in by `import`, all settled."""
+    ground = directory / "nodes"
+    ground.mkdir()
+    store = secret_store or {"kind": "local", "directory": str(directory / "secrets")}
+    crew = {"expect": count, "heartbeat": "2s", "node_ttl": "60s", **(members or {})}
+    windows = {"grace_window": "0", "emergency_cooldown": "0", "max_rotations_per_hour": 1000}
+    with ExitStack() as stack:
+        epmd = stack.enter_context(erlang(ground))
+        nodes = stack.enter_context(mesh(epmd, count))
+        service = Service(directory, store, {CLUSTER: {**windows, **policy, "members": crew}})
+        stack.callback(service.kill)
+        service.start()
+        made = Fleet(epmd, nodes, service)
+        stack.callback(made.stop)
+        body = {"cookie": next(iter(nodes.nodes.values())).cookie_file.read_text(), "reason": "t"}
+        service.command(f"clusters/{CLUSTER}/import", body, role="admin")
+        service.until_stable(CLUSTER)
+        for node in nodes.nodes.values():
+            made.engage(node).start()
+        nodes.call()
+        made.settle()
+        yield made
