@@ -12,7 +12,9 @@ import sys
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
+from rotator import failpoints
 from rotator.agent import boot, runner, status
 from rotator.agent import settings as configuration
 from rotator.agent.loop import NodeAgent
@@ -33,6 +35,7 @@ USAGE: Final = 2
 TIMED_OUT: Final = 6
 DEGRADED: Final = 7
 _CONFIG: Final = "/etc/rotator/agent.yaml"
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _ONCE_LOOKS: Final = 40
 _EXAMPLES: Final = """\
 examples:
@@ -83,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.umask(0o077)
     try:
         settings = configuration.load(given.config)
+        _refuse_failpoints(settings)
         chosen = _chosen(settings, given.node)
         if given.command == "status":
             return _status(settings, given.output)
@@ -100,6 +104,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(error, TIMED_OUT)
     except RotatorError as error:
         return _failed(error, FAILED)
+
+
+def _refuse_failpoints(settings: AgentSettings) -> None:
+    if failpoints.is_armed() and urlsplit(settings.service).hostname not in _LOOPBACK:
+        raise ConfigurationError(
+            f"{failpoints.VARIABLE} is set, and service is not on loopback; unset it"
+        )
 
 
 def _failed(error: RotatorError, code: int) -> int:
