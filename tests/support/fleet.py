@@ -25,6 +25,7 @@ from rotator.cli.demo.processes import DemoFailed
 from rotator.errors import WrongCookie
 from tests.support.agents import Agent
 from tests.support.service import Service, wait_for
+from tests.support.watch import Watch
 
 CLUSTER = "orders"
 LONG = 180.0  #: seconds that a loaded machine may need for what takes one or two
@@ -44,6 +45,7 @@ class Fleet:
     mesh: Mesh
     service: Service
     agents: dict[str, Agent] = field(default_factory=dict)
+    _before: tuple[int, int] = (0, 0)  # lost, failed; when `begin` was called
 
     # --- who there is -----------------------------------------------------------------------
 
@@ -76,6 +78,19 @@ class Fleet:
         self.mesh.nodes[name] = BeamNode(self.erlang, name, cookie="NEVERUSEDBYANYBODY")
         return self.engage(self.mesh[name])
 
+    def begin(self) -> None:
+        """Bring back what is down, and count from now on: an earlier test may have failed."""
+        for name, agent in self.agents.items():
+            if not self.mesh[name].is_alive:
+                self.start_node(name)
+            agent.resume()
+            if not agent.is_alive:
+                agent.start()
+        for name in self.names:
+            self.readmit(name)
+        self.settle()
+        self._before = (self.mesh.lost(), self.mesh.failed())
+
     # --- life of nodes ----------------------------------------------------------------------
 
     def kill_node(self, name: str) -> None:
@@ -93,6 +108,17 @@ class Fleet:
         wait_for(f"{name} is linked to everyone", lambda: self.is_linked(name), seconds=LONG)
         self.mesh.readmit(name)
         self.mesh.call()
+
+    def wait_in_step(self) -> None:
+        """Until no pair of nodes that are up has ends that differ, at one look at all of them."""
+        watch = Watch(self.mesh.nodes)
+
+        def is_in_step() -> bool:
+            before = watch.out_of_step
+            watch.look()
+            return watch.out_of_step == before
+
+        wait_for("every pair is in step", is_in_step, seconds=LONG)
 
     def is_linked(self, name: str) -> bool:
         """Whether it is linked to every other node that is alive, seen from both ends."""
@@ -199,7 +225,8 @@ class Fleet:
         """The mesh is whole, no link was lost that nobody expected, and no call failed."""
         calls = self.mesh.calls()
         wait_for("calls go on", lambda: self.mesh.calls() > calls + 20)
-        found = (self.mesh.links(), self.mesh.lost(), self.mesh.failed())
+        lost, failed = self._before
+        found = (self.mesh.links(), self.mesh.lost() - lost, self.mesh.failed() - failed)
         failures = {n: c.failures[:3] for n, c in self.mesh.counts().items() if c.failures}
         assert found == (self.mesh.full, 0, 0), (found, self.mesh.losses(), failures)
 
