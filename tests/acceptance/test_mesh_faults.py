@@ -39,6 +39,19 @@ def finish(made: Fleet, rotation: str, retired: str) -> None:
     made.assert_undisturbed()
 
 
+def wait_for_all_but(made: Fleet, name: str) -> None:
+    """Until every other node has adopted, and the blockers name this one."""
+
+    def is_alone() -> bool:
+        target = sha256(made.current())
+        return ("laggard", name) in made.blockers() and all(
+            (table.own == target) == (one != name) for one, table in made.tables().items()
+        )
+
+    wait_for(f"all but {name} have adopted", is_alone, seconds=LONG)
+    made.wait_in_step()
+
+
 def die_at(made: Fleet, point: str, *, name: str = VICTIM) -> str:
     """Begin a rotation in which the agent of *name* dies at *point*; the rotation."""
     made.agents[name].restart(point)
@@ -74,29 +87,35 @@ def test_a_pair_of_which_one_side_has_moved_is_made_equal(four: Fleet, name: str
     finish(four, rotation, before)
 
 
+def kill_and_start(made: Fleet, rotation: str, before: str, *, boot: bool) -> None:
+    """SIGKILL the node whose agent has died, start it again, then its agent."""
+    made.kill_node(VICTIM)
+    made.start_node(VICTIM, boot=boot)
+    made.readmit(VICTIM)
+    made.wait_in_step()
+    made.assert_undisturbed()
+    made.agents[VICTIM].start()
+    finish(made, rotation, before)
+
+
 @pytest.mark.parametrize(
-    "step",
-    [
-        "WriteCookie:before",
-        "WriteCookie:after",
-        "Own:after",
-        "WriteBoot:before",
-        "WriteBoot:after",
-    ],
+    "step", ["WriteCookie:before", "WriteCookie:after", "Own:after", "WriteBoot:after"]
 )
 def test_a_node_killed_between_two_writes_comes_back_and_takes_nobody_down(
     four: Fleet, step: str
 ) -> None:
     """On the files as they lie there, without its agent, it is linked to all and costs no link."""
     before = four.current()
-    rotation = die_at(four, f"{step}:kill")
-    four.kill_node(VICTIM)
-    four.start_node(VICTIM, boot=False)
-    four.readmit(VICTIM)
-    four.wait_in_step()
-    four.assert_undisturbed()
-    four.agents[VICTIM].start()
-    finish(four, rotation, before)
+    kill_and_start(four, die_at(four, f"{step}:kill"), before, boot=False)
+
+
+@pytest.mark.parametrize("step", ["Move:after", "WriteBoot:before"])
+def test_a_node_killed_while_pairs_move_comes_back_in_step_by_agent_boot(
+    four: Fleet, step: str
+) -> None:
+    """Its boot file is behind its VM then: what its peers use for it is asked before it starts."""
+    before = four.current()
+    kill_and_start(four, die_at(four, f"{step}:kill"), before, boot=True)
 
 
 def test_a_service_that_is_away_while_nodes_adopt_leaves_the_mesh_whole(four: Fleet) -> None:
@@ -125,7 +144,7 @@ def test_an_agent_that_was_away_for_the_whole_rotation_is_waited_for(four: Fleet
     four.agents[VICTIM].restart("WriteCookie:before:kill")
     four.settle()
     rotation = four.rotate()
-    wait_for("it is named", lambda: four.blockers() == {("laggard", VICTIM)}, seconds=LONG)
+    wait_for_all_but(four, VICTIM)
     others = {name for name in four.names if name != VICTIM}
     tables = four.tables()
     assert tables[VICTIM].own == sha256(before)
@@ -140,7 +159,7 @@ def test_a_rollback_in_the_middle_leads_every_pair_back(four: Fleet) -> None:
     """What most had adopted is refused by all in the end, and nobody was disturbed."""
     before = four.current()
     rotation = die_at(four, "WriteCookie:before:kill")
-    wait_for("it is named", lambda: four.blockers() == {("laggard", VICTIM)}, seconds=LONG)
+    wait_for_all_but(four, VICTIM)
     rejected = four.current()
     assert rejected != before
     four.command(rotation, "rollback")
