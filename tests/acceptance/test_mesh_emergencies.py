@@ -141,3 +141,29 @@ def test_an_emergency_goes_on_without_an_agent_that_does_not_answer(
         made.settle()
         made.assert_uses(made.current(), retired=[before])
         made.assert_undisturbed()
+
+
+def test_who_stays_in_through_a_silent_member_is_shown_and_the_next_emergency_ends_it(
+    tmp_path: Path,
+) -> None:
+    """Through a node that nobody locked he reads on: no cookie helps before its agent is back."""
+    need("erl", "erlc", "epmd")
+    with fleet(tmp_path, 3, lock_timeout="5s") as made, stalking(made) as him:
+        made.agents[VICTIM].kill()
+        first = made.rotate("emergency")
+        seen = made.until(first, "rolling_out")
+        assert VICTIM in seen["may_have_been_read"]
+        made.agents[VICTIM].start()
+        made.until(first, "completed")
+        wait_for(
+            "his links are shown",
+            lambda: made.cluster()["adoption"]["foreign_links"] == len(him.intrusion().links) > 0,
+            seconds=LONG,
+        )
+        read = made.current()
+        second = made.rotate("emergency", force=True)
+        made.until(second, "completed")
+        assert_out(made, him)
+        made.settle()
+        made.assert_uses(made.current(), retired=[read])
+        made.assert_undisturbed()

@@ -39,19 +39,6 @@ def finish(made: Fleet, rotation: str, retired: str) -> None:
     made.assert_undisturbed()
 
 
-def wait_for_all_but(made: Fleet, name: str) -> None:
-    """Until every other node has adopted, and the blockers name this one."""
-
-    def is_alone() -> bool:
-        target = sha256(made.current())
-        return ("laggard", name) in made.blockers() and all(
-            (table.own == target) == (one != name) for one, table in made.tables().items()
-        )
-
-    wait_for(f"all but {name} have adopted", is_alone, seconds=LONG)
-    made.wait_in_step()
-
-
 def die_at(made: Fleet, point: str, *, name: str = VICTIM) -> str:
     """Begin a rotation in which the agent of *name* dies at *point*; the rotation."""
     made.agents[name].restart(point)
@@ -144,7 +131,7 @@ def test_an_agent_that_was_away_for_the_whole_rotation_is_waited_for(four: Fleet
     four.agents[VICTIM].restart("WriteCookie:before:kill")
     four.settle()
     rotation = four.rotate()
-    wait_for_all_but(four, VICTIM)
+    four.wait_for_all_but(VICTIM)
     others = {name for name in four.names if name != VICTIM}
     tables = four.tables()
     assert tables[VICTIM].own == sha256(before)
@@ -159,7 +146,7 @@ def test_a_rollback_in_the_middle_leads_every_pair_back(four: Fleet) -> None:
     """What most had adopted is refused by all in the end, and nobody was disturbed."""
     before = four.current()
     rotation = die_at(four, "WriteCookie:before:kill")
-    wait_for_all_but(four, VICTIM)
+    four.wait_for_all_but(VICTIM)
     rejected = four.current()
     assert rejected != before
     four.command(rotation, "rollback")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -99,9 +100,15 @@ class Fleet:
 
     # --- life of nodes ----------------------------------------------------------------------
 
+    def down(self, name: str) -> None:
+        """Its links are about to go, and nobody shall call it."""
+        self._down.append((name, time.time(), math.inf))
+        for node in self.up:
+            node.expect_down(name)
+
     def kill_node(self, name: str) -> None:
         """SIGKILL a node; only its own links may go."""
-        self._down.append((name, time.time(), math.inf))
+        self.down(name)
         self.mesh.kill(name)
 
     def start_node(self, name: str, *, boot: bool = True) -> None:
@@ -130,6 +137,18 @@ class Fleet:
             return watch.out_of_step == before
 
         wait_for("every pair is in step", is_in_step, seconds=LONG)
+
+    def wait_for_all_but(self, name: str) -> None:
+        """Until every other node has adopted, and what is waited for names this one."""
+
+        def is_alone() -> bool:
+            target = sha256(self.current())
+            return ("laggard", name) in self.blockers() and all(
+                (table.own == target) == (one != name) for one, table in self.tables().items()
+            )
+
+        wait_for(f"all but {name} have adopted", is_alone, seconds=LONG)
+        self.wait_in_step()
 
     def is_linked(self, name: str) -> bool:
         """Whether it is linked to every other node that is alive, seen from both ends."""
@@ -197,6 +216,11 @@ class Fleet:
             after = page["next"]
         return [fact for fact in found if fact["kind"] in kinds]
 
+    def desired(self, name: str) -> str:
+        """What *name* gets, as text."""
+        path = f"clusters/{CLUSTER}/cookie?node={name}"
+        return str(self.service.request("GET", path, token=self.agents[name].token).text)
+
     def members(self) -> dict[str, dict[str, Any]]:
         """`GET …/nodes`, by name."""
         found = self.service.get(f"clusters/{CLUSTER}/nodes")["nodes"]
@@ -227,10 +251,7 @@ class Fleet:
 
     def current(self) -> str:
         """The current cookie, as any node's token shows it."""
-        agent = next(iter(self.agents.values()))
-        path = f"clusters/{CLUSTER}/cookie?node={agent.node.name}"
-        answer = self.service.request("GET", path, token=agent.token)
-        return str(answer.json()["current"]["cookie"])
+        return str(json.loads(self.desired(self.names[0]))["current"]["cookie"])
 
     def assert_undisturbed(self) -> None:
         """The mesh is whole, no link was lost that nobody expected, and no call failed."""
