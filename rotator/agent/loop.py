@@ -105,6 +105,11 @@ class NodeAgent:
             if orders.generation != self.memory.generation:
                 self._remember(replace(self.memory, generation=orders.generation))
 
+    def heal_drift(self, *, wanted: bool) -> None:
+        """What the policy says now: a change of it makes no generation."""
+        if self.orders is not None and self.orders.heals_drift != wanted:
+            self.orders = replace(self.orders, heals_drift=wanted)
+
     def _remember(self, memory: Memory) -> None:
         if memory != self.memory:
             memories.store(self.memory_file, memory)

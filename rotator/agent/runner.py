@@ -134,6 +134,7 @@ class Runner:
                 await asyncio.sleep(min(pause, _FIRST_PAUSE))
                 continue
             self._told, pause = report, _FIRST_PAUSE
+            self._agent.heal_drift(wanted=answer.on_drift != "hold")
             self._heartbeat = max(answer.heartbeat_seconds, 0.1)
             due = loop.time() + self._heartbeat
 
