@@ -63,6 +63,11 @@ bench: setup  ## Start, memory, rotation and key stretching, as numbers and rati
 	@command -v argon2 >/dev/null || { $(call debian,argon2); }
 	$(BIN)/python -m tests.bench
 
+.PHONY: soak
+soak: setup  ## Twenty real nodes: rotations in a row, deaths at random, intruders, with figures
+	@.ci/packages erlang
+	$(BIN)/python -m tests.soak $(SOAK)
+
 ##@ Now and then
 
 .PHONY: packages
