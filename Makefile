@@ -65,6 +65,11 @@ bench: setup  ## Service and agent: start, memory, rotation, emergency, as numbe
 	@command -v argon2 >/dev/null || { $(call debian,argon2); }
 	$(BIN)/python -m tests.bench
 
+.PHONY: soak
+soak: setup  ## Twenty real nodes: rotations in a row, deaths at random, intruders, with figures
+	@.ci/packages erlang
+	$(BIN)/python -m tests.soak $(SOAK)
+
 ##@ Now and then
 
 .PHONY: packages

@@ -1,9 +1,11 @@
 """Named points at which tests make the program fail.
 
-Nothing happens unless ``ROTATOR_FAILPOINTS`` is set, and the service refuses that setting
-unless it listens on loopback alone. The value is a comma-separated list of ``LINE:WHEN:HOW``:
+Nothing happens unless ``ROTATOR_FAILPOINTS`` is set; the service refuses that setting unless it
+listens on loopback alone, the agent unless its service is there. The value is a comma-separated
+list of ``LINE:WHEN:HOW``:
 
-* LINE: a line of the order of writes (``S1``, ``K1``, …)
+* LINE: a line of the order of writes (``S1``, ``K1``, …), or a step of the agent (``WriteBoot``,
+  ``Own``, …; ``Move`` after one side of a pair)
 * WHEN: ``before`` the write, ``after`` it, or ``lost`` (after it, and its answer is lost)
 * HOW: ``kill`` (SIGKILL to this process) or ``raise`` (once); ``lost`` is always ``raise``
 """

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from rotator import failpoints
 from rotator.agent import evidence, pairs
 from rotator.agent import memory as memories
 from rotator.agent.decide import (
@@ -249,7 +250,9 @@ class NodeAgent:
         return True
 
     async def _take(self, step: Step) -> None:
-        log.debug("%s: %s", self.name, type(step).__name__)
+        name = type(step).__name__
+        log.debug("%s: %s", self.name, name)
+        failpoints.hit(name, "before")
         match step:
             case WriteBoot(boot):
                 await asyncio.to_thread(self.settings.files.write_boot, boot)
@@ -263,6 +266,7 @@ class NodeAgent:
             case Cut(names):
                 log.warning("%s: cut %d foreign links", self.name, len(names))
                 await self._vm.cut(names)
+        failpoints.hit(name, "after")
 
     async def _move_pairs(self, orders: Orders, seen: Seen, trouble: list[str]) -> Seen:
         if seen.own is None or orders.lock is not None or seen.own not in orders.accepted:

@@ -11,7 +11,9 @@ import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
+from rotator import failpoints
 from rotator.agent import boot, runner, status
 from rotator.agent import settings as configuration
 from rotator.agent.loop import NodeAgent
@@ -32,6 +34,7 @@ USAGE: Final = 2
 TIMED_OUT: Final = 6
 DEGRADED: Final = 7
 _CONFIG: Final = "/etc/rotator/agent.yaml"
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _ONCE_LOOKS: Final = 40
 _EXAMPLES: Final = """\
 examples:
@@ -82,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.umask(0o077)
     try:
         settings = configuration.load(given.config)
+        _refuse_failpoints(settings)
         chosen = _chosen(settings, given.node, command=given.command)
         if given.command == "status":
             return _status(settings, given.output)
@@ -99,6 +103,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(error, TIMED_OUT)
     except RotatorError as error:
         return _failed(error, FAILED)
+
+
+def _refuse_failpoints(settings: AgentSettings) -> None:
+    if failpoints.is_armed() and urlsplit(settings.service).hostname not in _LOOPBACK:
+        raise ConfigurationError(
+            f"{failpoints.VARIABLE} is set, and service is not on loopback; unset it"
+        )
 
 
 def _failed(error: RotatorError, code: int) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from rotator import failpoints
 from rotator.agent.files import cookie_of
 from rotator.agent.pairs import View
 from rotator.beam import node as beam
@@ -211,6 +212,7 @@ class Vm:
         me, wanted = Atom(self._address.name), Atom(cookie.reveal())
         try:
             await self._at(peer, "set_cookie", [me, wanted])
+            failpoints.hit("Move", "after")  # of one side
             await self._call("erlang", "set_cookie", [Atom(peer), wanted])
             theirs = await self._at(peer, "get_cookie", [me])
         except CallFailed:

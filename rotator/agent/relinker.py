@@ -1,7 +1,8 @@
 """Reconnect members that are missing: with jitter, in the background, never in a locked node.
 
 Where a link cannot be made the two sides may be out of step (a node died between two writes), so
-the other accepted version is tried once; the pair is made equal afterwards, hand in hand.
+the other accepted version is tried, too; the pair is made equal afterwards, hand in hand. Each try
+does both: a node that was down at the first may come up with either.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class Relinker:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _until_linked(self, peer: NodeName) -> None:
-        pause, tried_other = _FIRST, False
+        pause = _FIRST
         while True:
             await asyncio.sleep(_jitter(pause))
             pause = min(pause * 2, _LONGEST)
@@ -77,11 +78,8 @@ class Relinker:
                 async with self._slots:
                     if not await self._vm.is_ready_to_link():
                         continue
-                    if await self._vm.link(peer):
+                    if await self._vm.link(peer) or await self._with_the_other(peer):
                         return
-                    if not tried_other and await self._with_the_other(peer):
-                        return
-                    tried_other = True
             except BeamError as error:
                 log.debug("no link to %s: %s", peer, error)
 

@@ -79,7 +79,7 @@ def attest(
         last_seen=before.last_seen if before and said.read_from is ReadFrom.NONE else now,
         attestation=said,
         is_admitted=admitted,
-        asked_at=((before and before.asked_at) or now) if is_boot and not admitted else None,
+        asked_at=_asked_at(before, said, admitted=admitted, now=now),
     )
     heard, adrift = _drift(cluster, heard, now)
     if before is not None and _is_no_news(before, heard):
@@ -94,6 +94,16 @@ def attest(
         facts = (Fact(kind=FactKind.MEMBER_JOINED, at=now, by=node, details={"node": node}), *facts)
         cluster = cluster.next_generation()
     return Taken(change=Change(cluster=cluster.with_member(heard), facts=facts), may_boot=may_boot)
+
+
+def _asked_at(
+    before: Member | None, said: Attestation, *, admitted: bool, now: datetime
+) -> datetime | None:
+    """Since when it asks to boot: its agent, which meanwhile finds no VM, does not end that."""
+    since = before.asked_at if before else None
+    if said.read_from is ReadFrom.BOOT and not admitted:
+        return since or now
+    return since if said.read_from is ReadFrom.NONE else None
 
 
 def _begins_anew(member: Member, said: Attestation) -> bool:

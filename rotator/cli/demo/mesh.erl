@@ -197,6 +197,12 @@ answer(<<"connect">>, [Peer]) ->
     #{connected => net_kernel:connect_node(list_to_atom(Peer)) =:= true};
 answer(<<"cut">>, [Peer]) ->
     #{cut => erlang:disconnect_node(list_to_atom(Peer)) =:= true};
+answer(<<"distribute">>, []) ->
+    %% Only where distribution was not begun by an argument may it be stopped.
+    Name = node(),
+    ok = net_kernel:stop(),
+    {ok, _} = net_kernel:start([Name, longnames]),
+    #{};
 answer(<<"counts">>, []) ->
     #{
         calls => value(calls),
