@@ -66,9 +66,9 @@ bench: setup  ## Service and agent: start, memory, rotation, emergency, as numbe
 	$(BIN)/python -m tests.bench
 
 .PHONY: soak
-soak: setup  ## Twenty real nodes: rotations in a row, deaths at random, intruders, with figures
-	@.ci/packages erlang
+soak: setup packages  ## Twenty nodes, and RabbitMQ: rotations in a row, deaths at random, intruders, with figures
 	$(BIN)/python -m tests.soak $(SOAK)
+	$(BIN)/python -m pytest -q -s tests/soak
 
 ##@ Now and then
 
