@@ -46,20 +46,22 @@ check: setup  ## Lint, format, types, import contracts
 
 .PHONY: test
 test: packages check cover  ## check, then every tier of tests on real parts
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --ignore=,$(PURE))
 
+PURE := tests/unit tests/property
 .PHONY: cover
-cover: setup  ## The pure core alone: every branch of rotator/domain is taken
-	$(BIN)/python -m pytest -n 2 -q tests/unit tests/property \
+cover: setup  ## The tiers without real parts; every branch of rotator/domain is taken
+	$(BIN)/python -m pytest -n 2 -q $(PURE) \
 	  --cov=rotator.domain --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 .PHONY: demo
-demo: setup  ## A real OpenBao, two rotations, the proof, and nothing left behind
+demo: setup  ## Three real nodes, two rotations, an intruder, the proof, and nothing left behind
 	@.ci/packages erlang
 	$(BIN)/rotator demo
 
 .PHONY: bench
-bench: setup  ## Start, memory, rotation and key stretching, as numbers and ratios
+bench: setup  ## Service and agent: start, memory, rotation, emergency, as numbers and ratios
+	@.ci/packages erlang
 	@command -v argon2 >/dev/null || { $(call debian,argon2); }
 	$(BIN)/python -m tests.bench
 

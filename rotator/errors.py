@@ -26,7 +26,7 @@
     │   └── CallFailed · BeamProtocolError
     ├── AgentError                 beside a node
     │   ├── AgentFileError · BootRefused
-    │   └── ServiceAway · AgentRefused
+    │   └── ServiceAway · AgentRefused (AgentConflict)
     ├── StateStoreError
     │   ├── RevisionConflict       someone else changed the cluster: load again
     │   ├── FenceLost · AnotherProcess · DatabaseTooNew · StateUnavailable
@@ -391,3 +391,9 @@ class AgentRefused(AgentError):
     """The service refuses what the agent asks."""
 
     code = "agent_refused"
+
+
+class AgentConflict(AgentRefused):
+    """The service refuses it at this moment: something changed meanwhile."""
+
+    code = "agent_conflict"

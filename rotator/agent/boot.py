@@ -16,7 +16,7 @@ from rotator.agent import evidence
 from rotator.agent.decide import Boot, Memory, Seen
 from rotator.agent.evidence import Found
 from rotator.agent.orders import orders_of
-from rotator.errors import BootRefused, ServiceAway
+from rotator.errors import AgentConflict, BootRefused, ServiceAway
 
 if TYPE_CHECKING:
     from rotator.agent.orders import Orders
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_POLL_SECONDS: Final = 5
 _PAUSE: Final = 0.5
 _AWAY: Final = 10.0  #: seconds for a service that does not answer, before the files have to do
 
@@ -60,18 +59,18 @@ async def prepare(node: NodeSettings, server: Server, *, patience: float) -> str
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + patience
     away_until = loop.time() + min(_AWAY, patience)
-    generation: int | None = None
     orders: Orders | None = None
     while True:
         try:
-            desired = await server.desired(node.name, generation=generation, wait=_POLL_SECONDS)
-            if desired is not None:
-                generation = desired.generation
-                orders = orders_of(desired, node.name)
-                if orders is None:
-                    return "the cluster has no version yet: the node boots as it is"
-            if orders is not None and await _may_join(node, server, orders):
+            # Anew each time: what peers use for this node changes without a new generation.
+            desired = await server.desired(node.name)
+            orders = None if desired is None else orders_of(desired, node.name)
+            if orders is None:
+                return "the cluster has no version yet: the node boots as it is"
+            if await _may_join(node, server, orders):
                 return f"wrote current and {len(orders.members)} pins"
+        except AgentConflict as error:
+            log.info("%s: %s", node.name, error)  # Something changed meanwhile: ask again.
         except ServiceAway as error:
             if loop.time() >= away_until:
                 return _with_what_is_there(node, error)

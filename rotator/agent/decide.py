@@ -8,14 +8,20 @@ written before the VM, so that a node killed between any two of these steps boot
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from rotator.agent.orders import LockRound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from rotator.agent.orders import LockRound, Orders
+    from rotator.agent.orders import Orders
     from rotator.domain.cookie import Cookie
-    from rotator.domain.ids import NodeName
+    from rotator.domain.ids import ClusterUid, NodeName
+
+
+#: A lock of a node's own, after the rounds of the emergency that it has missed.
+LATE: Final = LockRound("late", 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +55,8 @@ class Seen:
 class Memory:
     """What has to outlive the agent, in a file of its own (0600)."""
 
-    generation: int = 0  #: the newest ever obeyed
+    generation: int = 0  #: the newest ever obeyed …
+    cluster_uid: ClusterUid | None = None  #: … of this cluster
     lock: LockRound | None = None
     throwaway: Cookie | None = None  #: made for that round
     former: tuple[Cookie, ...] = ()  #: what the VM may still answer to, newest first
@@ -100,6 +107,8 @@ def decide(orders: Orders, seen: Seen, memory: Memory) -> tuple[Step, ...]:
     if orders.lock is not None:
         return _lock(orders, seen, memory)
     if seen.own not in orders.accepted:
+        if comes_late(orders, seen, memory):
+            return _shut_out(orders, seen, memory)
         return _reset(orders, seen) if _must_reset(orders, seen, memory) else ()
     if seen.own != orders.target:
         return _adopt(orders, seen)
@@ -112,9 +121,9 @@ def _with_files_alone(orders: Orders, seen: Seen, memory: Memory) -> tuple[Step,
         return ()  # Nothing is made beside a node that was never there: that is `boot`'s to do.
     boot = seen.boot or Boot()
     as_if = replace(seen, own=seen.file, pins=boot.pins, links={})
-    return tuple(
-        step for step in decide(orders, as_if, memory) if isinstance(step, WriteBoot | WriteCookie)
-    )
+    is_over = orders.is_emergency and orders.lock is None
+    steps = _reset(orders, as_if) if is_over else decide(orders, as_if, memory)
+    return tuple(step for step in steps if isinstance(step, WriteBoot | WriteCookie))
 
 
 def foreign(orders: Orders, links: Iterable[NodeName]) -> tuple[NodeName, ...]:
@@ -129,7 +138,7 @@ def _everybody(orders: Orders, seen: Seen) -> set[NodeName]:
 def _to_one_cookie(orders: Orders, seen: Seen, cookie: Cookie) -> tuple[Step, ...]:
     """Files, every pin and the own cookie := *cookie*; nothing of before is kept."""
     names = _everybody(orders, seen)
-    boot = Boot(own=cookie, pins=dict.fromkeys({*orders.members, *seen.pins}, cookie))
+    boot = Boot(own=cookie, pins=dict.fromkeys(sorted(orders.members), cookie))
     wrong = {name: cookie for name in names if seen.pins.get(name) != cookie}
     steps: list[Step] = _files(seen, boot, cookie)
     if wrong:
@@ -149,7 +158,28 @@ def _files(seen: Seen, boot: Boot, own: Cookie) -> list[Step]:
 
 
 def _lock(orders: Orders, seen: Seen, memory: Memory) -> tuple[Step, ...]:
-    if memory.throwaway is None or memory.lock != orders.lock:
+    return _shut_out(orders, seen, memory) if memory.lock == orders.lock else ()
+
+
+def to_lock(orders: Orders, seen: Seen, memory: Memory) -> LockRound | None:
+    """The round for which a throwaway has to be made now; None where none is missing."""
+    is_late = seen.own is not None and comes_late(orders, seen, memory)
+    lock = orders.lock or (LATE if is_late else None)
+    return None if lock == memory.lock else lock
+
+
+def comes_late(orders: Orders, seen: Seen, memory: Memory) -> bool:
+    """Whether an emergency went on without this node: it still answers to what leaked.
+
+    It is locked by itself before it gets current, or whoever is linked to it would read that.
+    """
+    is_locked = memory.throwaway is not None and seen.own == memory.throwaway
+    return orders.is_emergency and not is_locked and seen.own not in orders.accepted
+
+
+def _shut_out(orders: Orders, seen: Seen, memory: Memory) -> tuple[Step, ...]:
+    """The throwaway everywhere, and no link but those to live members."""
+    if memory.throwaway is None:
         return ()  # The shell makes a throwaway, and remembers it, first.
     steps = _to_one_cookie(orders, seen, memory.throwaway)
     strangers = foreign(orders, seen.links)
@@ -164,6 +194,9 @@ def _must_reset(orders: Orders, seen: Seen, memory: Memory) -> bool:
 
 
 def _reset(orders: Orders, seen: Seen) -> tuple[Step, ...]:
+    strangers = foreign(orders, seen.links) if orders.is_emergency else ()
+    if strangers:
+        return (Cut(strangers),)  # And looked again, before there is anything to be read.
     return _to_one_cookie(orders, seen, orders.target)
 
 

@@ -33,6 +33,7 @@ class Found:
     """What else is reported of a node."""
 
     read_from: str = "vm"
+    is_quiet: bool = True  #: no handshake lives that began before the node was locked
     proofs: Proofs = field(default_factory=Proofs)
     foreign: tuple[NodeName, ...] = ()  #: links found since the round before
     otp_release: str = ""
@@ -62,7 +63,7 @@ def report(
         boot_pins=rows(seen.boot.pins) if seen.boot else {},
         refuses={str(n): how for n, how in found.proofs.refuses.items()},
         accepts={str(n): how for n, how in found.proofs.accepts.items()},
-        locked_round=locked_in(orders.lock, seen, memory),
+        locked_round=locked_in(orders.lock, seen, memory) if found.is_quiet else None,
         foreign_links=list(found.foreign[:_MOST]),
         links={name: v1.Link(hidden=hidden) for name, hidden in sorted(seen.links.items())},
         otp_release=found.otp_release,

@@ -6,118 +6,29 @@ OTP wants them, renamed. So a node never reads half a file, whenever it boots.
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
 import re
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-from rotator.agent.decide import Boot
+from rotator.agent import boot_files
 from rotator.domain.cookie import Cookie
-from rotator.domain.ids import NodeName
 from rotator.errors import AgentFileError, InvalidCookie
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
+    from pathlib import Path
 
-#: The first line of a boot file of ours; another non-empty file is never written over.
-MARK: Final = "written by rotator agent: do not edit"
+    from rotator.agent.boot_files import BootFormat
+    from rotator.agent.decide import Boot
+
 _MAX_BYTES: Final = 4 * 1024 * 1024
-#: What stands in every format as itself, without quotes.
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_@.+=/:~^%,-]+")
-
-
-class BootFormat(StrEnum):
-    """Who reads the boot file."""
-
-    ERL = "erl"  #: ``erl -args_file``
-    RABBITMQ = "rabbitmq"  #: sourced by RabbitMQ's environment file
-    ELIXIR = "elixir"  #: Erlang terms, read by a snippet in ``runtime.exs``
-
-
-class _Format(Protocol):
-    comment: str
-
-    def lines(self, boot: Boot) -> list[str]: ...
-
-    def pins(self, text: str) -> dict[NodeName, Cookie]: ...
-
-
-def _plain(text: str) -> str:
-    if _PLAIN.fullmatch(text) is None or text.startswith("-"):
-        raise AgentFileError(
-            "a cookie or node name has characters that cannot stand in a boot file of this format;"
-            " rotate once by restarting with the new cookie"
-        )
-    return text
-
-
-class _ErlArguments:
-    """One ``-setcookie NODE COOKIE`` a line (OTP 24.1 and later: ``erl``, *setcookie*)."""
-
-    comment = "#"
-    _row = re.compile(r"-setcookie (\S+) (\S+)")
-
-    def lines(self, boot: Boot) -> list[str]:
-        return [
-            f"-setcookie {_plain(peer)} {_plain(cookie.reveal())}"
-            for peer, cookie in boot.pins.items()
-        ]
-
-    def pins(self, text: str) -> dict[NodeName, Cookie]:
-        return {NodeName(peer): Cookie(text) for peer, text in self._row.findall(text)}
-
-
-class _RabbitEnvironment(_ErlArguments):
-    """The same arguments, added to what RabbitMQ's own environment file sets."""
-
-    _NAME: Final = "SERVER_ADDITIONAL_ERL_ARGS"
-
-    def lines(self, boot: Boot) -> list[str]:
-        pins = super().lines(boot)
-        return [f'{self._NAME}="${{{self._NAME}:-}} {" ".join(pins)}"'] if pins else []
-
-    def pins(self, text: str) -> dict[NodeName, Cookie]:
-        return super().pins(text.replace('"', " "))
-
-
-class _ErlangTerms:
-    """``{own, 'C'}.`` and ``{pin, 'NODE', 'C'}.``, for `file:consult/1`."""
-
-    comment = "%"
-    _own = re.compile(r"^\{own, '((?:[^'\\]|\\.)*)'\}\.$", re.MULTILINE)
-    _pin = re.compile(r"^\{pin, '((?:[^'\\]|\\.)*)', '((?:[^'\\]|\\.)*)'\}\.$", re.MULTILINE)
-
-    def lines(self, boot: Boot) -> list[str]:
-        own = [] if boot.own is None else [f"{{own, {_atom(boot.own.reveal())}}}."]
-        pins = boot.pins.items()
-        return own + [f"{{pin, {_atom(peer)}, {_atom(cookie.reveal())}}}." for peer, cookie in pins]
-
-    def pins(self, text: str) -> dict[NodeName, Cookie]:
-        found = self._pin.findall(text)
-        return {NodeName(_unquoted(peer)): Cookie(_unquoted(cookie)) for peer, cookie in found}
-
-    def own(self, text: str) -> Cookie | None:
-        found = self._own.search(text)
-        return Cookie(_unquoted(found[1])) if found else None
-
-
-def _atom(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def _unquoted(text: str) -> str:
-    return re.sub(r"\\(.)", r"\1", text)
-
-
-_FORMATS: Final[Mapping[BootFormat, _Format]] = {
-    BootFormat.ERL: _ErlArguments(),
-    BootFormat.RABBITMQ: _RabbitEnvironment(),
-    BootFormat.ELIXIR: _ErlangTerms(),
-}
+#: What OTP takes (auth.erl): printable characters, line ends behind them are no part of it.
+_COOKIE_FILE: Final = re.compile(r"([ -~]+)[\r\n ]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,35 +42,28 @@ class NodeFiles:
     def read_cookie(self) -> Cookie | None:
         """The cookie in the cookie file; None without one. `AgentFileError` if unreadable."""
         text = _read(self.cookie_file)
-        # OTP reads up to the first white space that ends a line (auth.erl); so do we.
-        return None if text is None or not text.strip() else cookie_of(text.strip())
+        if text is None or not text.strip():
+            return None
+        found = _COOKIE_FILE.fullmatch(text)
+        return cookie_of(found[1] if found else text)
 
     def write_cookie(self, cookie: Cookie) -> None:
         """As OTP wants it: 0400, no newline needed."""
         replace(self.cookie_file, cookie.reveal(), mode=0o400)
 
     def read_boot(self) -> Boot | None:
-        """What the boot file says; None without one, or for one that somebody else has begun."""
+        """What a node would boot with; None without a whole boot file of ours."""
         text = _read(self.boot_file)
-        if text is None or MARK not in text:
-            return None
-        kind = _FORMATS[self.boot_format]
-        try:
-            own = kind.own(text) if isinstance(kind, _ErlangTerms) else None
-            return Boot(own=own, pins=kind.pins(text))
-        except InvalidCookie:
-            return None
+        return None if text is None else boot_files.parse(self.boot_format, text)
 
     def write_boot(self, boot: Boot) -> None:
         """Replace it; `AgentFileError` where a file that is not ours lies there."""
         text = _read(self.boot_file)
-        if text and text.strip() and MARK not in text:
+        if text and text.strip() and not boot_files.is_ours(self.boot_format, text):
             raise AgentFileError(
                 f"{self.boot_file} holds something that is not ours; name a file of its own"
             )
-        kind = _FORMATS[self.boot_format]
-        lines = [f"{kind.comment} {MARK}", *kind.lines(boot)]
-        replace(self.boot_file, "\n".join(lines) + "\n", mode=0o400)
+        replace(self.boot_file, boot_files.render(self.boot_format, boot), mode=0o400)
 
 
 def cookie_of(text: str) -> Cookie:
@@ -167,7 +71,8 @@ def cookie_of(text: str) -> Cookie:
     try:
         return Cookie(text)
     except InvalidCookie:
-        return Cookie("not-representable:" + text.encode("utf-8", "replace").hex()[:200])
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        return Cookie(f"not-representable:{digest}")
 
 
 def _read(path: Path) -> str | None:
@@ -184,39 +89,53 @@ def _read(path: Path) -> str | None:
 
 
 def replace(path: Path, text: str, *, mode: int) -> None:
-    """Put a whole new file in the place of *path*, owned as the old one; durable on return."""
+    """Put a whole new file in the place of *path*, owned as the old one; durable on return.
+
+    A link is replaced, never followed. One at a time: `agent boot` and the agent that stays may
+    both be at it. What is left of a run that was killed is removed by the next.
+    """
     fresh = path.with_name(f".{path.name}.rotator-new")
     try:
-        owner = _owner(path)
-        with suppress(FileNotFoundError):
-            fresh.unlink()  # Of a run that was killed.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        with os.fdopen(os.open(fresh, flags, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-            if owner is not None and owner != (os.geteuid(), os.getegid()):
-                os.fchown(file.fileno(), *owner)
-            os.fchmod(file.fileno(), mode)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-        _sync(path.parent)
+        with _locked(path.parent) as directory:
+            fresh.unlink(missing_ok=True)
+            try:
+                _write(fresh, text, mode=mode, owner=_owner(path))
+                fresh.replace(path)
+            except BaseException:
+                fresh.unlink(missing_ok=True)
+                raise
+            os.fsync(directory)
     except OSError as error:
         raise AgentFileError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def _owner(path: Path) -> tuple[int, int] | None:
-    """Of the file that is replaced, or of the directory where there is none."""
-    for place in (path, path.parent):
-        with suppress(FileNotFoundError):
-            found = place.stat()
-            return found.st_uid, found.st_gid
-    return None
+def _write(fresh: Path, text: str, *, mode: int, owner: tuple[int, int]) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with os.fdopen(os.open(fresh, flags, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+        if owner != (os.geteuid(), os.getegid()):
+            os.fchown(file.fileno(), *owner)
+        os.fchmod(file.fileno(), mode)
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def _sync(directory: Path) -> None:
+def _owner(path: Path) -> tuple[int, int]:
+    """Of the file (or link) that is replaced, or of the directory where there is none."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        found = path.parent.stat()
+    return found.st_uid, found.st_gid
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[int]:
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(handle)
+        with suppress(OSError):  # A file system that knows no locks has to do without.
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield handle
     finally:
         os.close(handle)
 
@@ -227,10 +146,10 @@ def oddities(path: Path) -> list[str]:
         found = path.lstat()
     except OSError as error:
         return [f"{path}: {error.strerror}"]
-    odd = []
     if stat.S_ISLNK(found.st_mode):
-        odd.append(f"{path} is a link: it would be replaced by a file")
-    if found.st_uid != os.geteuid():
+        return [f"{path} is a link: it is replaced by a file, and what it names stays as it is"]
+    odd = []
+    if os.geteuid() not in {0, found.st_uid}:
         odd.append(f"{path} is not owned by the user that the agent runs as")
     if stat.S_IMODE(found.st_mode) & 0o077:
         odd.append(f"{path} can be read by others: chmod 0400")

@@ -16,7 +16,18 @@ from typing import TYPE_CHECKING, Final
 from rotator import failpoints
 from rotator.agent import evidence, pairs
 from rotator.agent import memory as memories
-from rotator.agent.decide import Cut, Memory, Own, Pin, Seen, Step, WriteBoot, WriteCookie, decide
+from rotator.agent.decide import (
+    Cut,
+    Memory,
+    Own,
+    Pin,
+    Seen,
+    Step,
+    WriteBoot,
+    WriteCookie,
+    decide,
+    to_lock,
+)
 from rotator.agent.decide import foreign as foreign_links
 from rotator.agent.evidence import Found
 from rotator.agent.node import Vm
@@ -85,6 +96,7 @@ class NodeAgent:
         self._behind_since: dict[NodeName, float] = {}
         self._pause = _SOON
         self._last: Seen | None = None
+        self._quiet: Cookie | None = None  #: the throwaway since which no older handshake lives
 
     @property
     def name(self) -> NodeName:
@@ -102,8 +114,9 @@ class NodeAgent:
         self._pause = _SOON
         if orders is not None:
             self._prover.learn(orders)
-            if orders.generation != self.memory.generation:
-                self._remember(replace(self.memory, generation=orders.generation))
+            self._remember(
+                replace(self.memory, generation=orders.generation, cluster_uid=orders.cluster_uid)
+            )
 
     def heal_drift(self, *, wanted: bool) -> None:
         """What the policy says now: a change of it makes no generation."""
@@ -119,12 +132,14 @@ class NodeAgent:
         """See, do what is to be done, and say what was seen then."""
         now = now or datetime.now(UTC)  # noqa: TID251 - the agent's outermost place
         orders = self.orders
-        trouble: list[str] = []
+        fault = memories.fault(self.memory_file)
+        trouble = [] if fault is None else [fault]
         read_from, seen = await self._see(trouble)
         if orders is None:
             beat = evidence.heartbeat(read_from=read_from, now=now, generation=0)
             return Outcome(report=beat, next_look=_SLOWEST, is_settled=True, trouble=tuple(trouble))
         self._note_strangers(orders, seen)
+        await self._relinker.obey(orders)
         try:
             seen = await self._bring_on(orders, seen, trouble)
         except (AgentFileError, BeamError) as error:
@@ -138,6 +153,7 @@ class NodeAgent:
         found = Found(
             read_from=read_from,
             proofs=proofs,
+            is_quiet=self._quiet is not None and self._quiet == self.memory.throwaway,
             foreign=tuple(sorted(self._locking.found)),
             otp_release=self._surveyor.otp_release,
             preflight=(*trouble, *await self._surveyor.findings(orders, seen)),
@@ -200,22 +216,43 @@ class NodeAgent:
     # --- doing ----------------------------------------------------------------------------
 
     async def _bring_on(self, orders: Orders, seen: Seen, trouble: list[str]) -> Seen:
-        if orders.lock is not None and self.memory.lock != orders.lock:
-            fresh = memories.for_round(
-                self.memory, orders.lock, throwaway=throwaway(), answers_to=(seen.own, seen.file)
-            )
-            self._remember(fresh)
+        self._make_throwaway(orders, seen)
         for _ in range(_ROUNDS):
             steps = decide(orders, seen, self.memory)
             for step in steps:
                 await self._take(step)
-            if not steps:
+            if not steps and not await self._hang_up(seen):
                 break
             self._pause = _SOON
             _, seen = await self._see(trouble)
             self._note_strangers(orders, seen)
         self._last = seen
         return await self._move_pairs(orders, seen, trouble)
+
+    def _make_throwaway(self, orders: Orders, seen: Seen) -> None:
+        lock = to_lock(orders, seen, self.memory)
+        if lock is None:
+            return
+        answers_to = (seen.own, seen.file)
+        self._remember(
+            memories.for_round(self.memory, lock, throwaway=throwaway(), answers_to=answers_to)
+        )
+        self._quiet = None
+
+    async def _hang_up(self, seen: Seen) -> bool:
+        """End handshakes that began before the node was locked; whether there was a need to.
+
+        OTP looks the cookie up when a handshake begins, and lets it take seven seconds: whoever
+        stalls one gets in with the former cookie after it was changed.
+        """
+        throwaway = self.memory.throwaway
+        if throwaway is None or seen.own != throwaway or self._quiet == throwaway:
+            return False
+        count = await self._vm.hang_up()
+        if count:
+            log.warning("%s: ended %d handshakes under way", self.name, count)
+        self._quiet = throwaway
+        return True
 
     async def _take(self, step: Step) -> None:
         name = type(step).__name__

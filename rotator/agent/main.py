@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import sys
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -77,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run; the exit code."""
-    given = parser().parse_args(arguments)
+    given = parser().parse_intermixed_args(arguments)  # options may stand before or after the node
     logging.basicConfig(
         level=logging.DEBUG if given.verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",
@@ -86,8 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.umask(0o077)
     try:
         settings = configuration.load(given.config)
+<<<<<<< HEAD
         _refuse_failpoints(settings)
         chosen = _chosen(settings, given.node)
+=======
+        chosen = _chosen(settings, given.node, command=given.command)
+>>>>>>> main
         if given.command == "status":
             return _status(settings, given.output)
         if given.command == "boot":
@@ -118,11 +121,14 @@ def _failed(error: RotatorError, code: int) -> int:
     return code
 
 
-def _chosen(settings: AgentSettings, name: str | None) -> tuple[NodeSettings, ...]:
+def _chosen(settings: AgentSettings, name: str | None, *, command: str) -> tuple[NodeSettings, ...]:
     chosen = tuple(node for node in settings.nodes if name in {None, node.name})
     if not chosen:
         names = ", ".join(node.name for node in settings.nodes)
         raise ConfigurationError(f"there is no node of that name in the file; there are {names}")
+    if command == "boot" and len(chosen) > 1:
+        # To boot is to say that the VM is not up: of the others that would be a lie.
+        raise ConfigurationError("boot: name the node that is about to start")
     return chosen
 
 
@@ -167,7 +173,8 @@ async def _once(settings: AgentSettings, nodes: Sequence[NodeSettings]) -> int:
                 agent.obey(orders_of(desired, node.name))
             outcome = await agent.look()
             for _ in range(_ONCE_LOOKS):
-                if outcome.is_settled:
+                is_down = outcome.report is not None and outcome.report.read_from == "none"
+                if outcome.is_settled or is_down:
                     break
                 await asyncio.sleep(min(outcome.next_look, 1.0))
                 outcome = await agent.look()
@@ -205,13 +212,7 @@ async def _forever(agent: NodeAgent, server: Server, settings: AgentSettings) ->
         try:
             await runner.Runner(agent, server, state_dir=settings.state_dir).run()
         except Exception as error:  # noqa: BLE001 - the outermost place there is
-            # Where it happened, not what it says: a message may hold anything.
-            kinds = getattr(error, "exceptions", (error,))
-            for one in kinds:
-                frames = "".join(traceback.format_tb(one.__traceback__)[-4:])
-                log.error(  # noqa: TRY400 - see above
-                    "%s: unexpected %s\n%s", agent.name, type(one).__name__, frames
-                )
+            runner.defect(agent.name, error)
             await asyncio.sleep(1)
 
 

@@ -7,38 +7,91 @@ over on this node.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import logging
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from rotator.agent import files
 from rotator.agent.decide import Memory
 from rotator.agent.orders import LockRound
 from rotator.domain.cookie import Cookie
+from rotator.domain.ids import ClusterUid
 from rotator.errors import AgentFileError, InvalidCookie
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+log = logging.getLogger(__name__)
+
 _FORMER: Final = 8  #: rounds of one emergency that a node can have missed, and more
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lock:
+    emergency: str
+    round: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    generation: int
+    cluster_uid: str | None = None
+    lock: _Lock | None
+    throwaway: str | None
+    former: list[str]
+
+
 def load(path: Path) -> Memory:
-    """What was stored; an empty memory where there is none, or nothing that can be read."""
+    """What was stored; an empty memory where there is none. Raises `AgentFileError`.
+
+    It is written as a whole, so a damaged one was damaged by somebody else. It is kept aside, for
+    it may hold the only way back into a locked node, and `fault` tells of it until it is removed.
+    """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        lock = found["lock"]
-        return Memory(
-            generation=int(found["generation"]),
-            lock=LockRound(str(lock["emergency"]), int(lock["round"])) if lock else None,
-            throwaway=Cookie(found["throwaway"]) if found["throwaway"] else None,
-            former=tuple(Cookie(text) for text in found["former"]),
-        )
+        return _memory_of(msgspec.json.decode(path.read_bytes(), type=_Stored))
     except FileNotFoundError:
         return Memory()
     except OSError as error:
         raise AgentFileError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, InvalidCookie):
+    except (msgspec.DecodeError, UnicodeError, RecursionError, InvalidCookie):
+        _keep_aside(path)
         return Memory()
+
+
+def _memory_of(found: _Stored) -> Memory:
+    return Memory(
+        generation=found.generation,
+        cluster_uid=None if found.cluster_uid is None else ClusterUid(found.cluster_uid),
+        lock=LockRound(found.lock.emergency, found.lock.round) if found.lock else None,
+        throwaway=None if found.throwaway is None else Cookie(found.throwaway),
+        former=tuple(Cookie(text) for text in found.former),
+    )
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.damaged")
+
+
+def _keep_aside(path: Path) -> None:
+    try:
+        path.replace(_aside(path))
+    except OSError as error:
+        raise AgentFileError(
+            f"{path} is damaged and cannot be kept aside: {error.strerror}"
+        ) from None
+    log.error("%s", fault(path))
+
+
+def fault(path: Path) -> str | None:
+    """What is to be told of a memory that was found damaged; None without one."""
+    if not _aside(path).exists():
+        return None
+    return (
+        f"the agent's memory was damaged and lies in {_aside(path)}: if the node refuses every"
+        " cookie, restart it; remove that file when the node is in step"
+    )
 
 
 def store(path: Path, memory: Memory) -> None:
@@ -46,6 +99,7 @@ def store(path: Path, memory: Memory) -> None:
     lock = memory.lock
     stored = {
         "generation": memory.generation,
+        "cluster_uid": memory.cluster_uid,
         "lock": {"emergency": lock.emergency, "round": lock.number} if lock else None,
         "throwaway": memory.throwaway.reveal() if memory.throwaway else None,
         "former": [cookie.reveal() for cookie in memory.former],
@@ -63,5 +117,5 @@ def for_round(
 
 
 def at_peace(memory: Memory) -> Memory:
-    """Nothing but the generation: the node is on current, with every row."""
-    return Memory(generation=memory.generation)
+    """Nothing but what was obeyed: the node is on current, with every row."""
+    return Memory(generation=memory.generation, cluster_uid=memory.cluster_uid)

@@ -175,6 +175,14 @@ class Vm:
             *(self._call("erlang", "disconnect_node", [Atom(name)]) for name in names)
         )
 
+    async def hang_up(self) -> int:
+        """End every handshake that is under way; how many there were."""
+        waiting = _shaking_hands(await self._call("ets", "tab2list", [Atom("sys_dist")]))
+        await asyncio.gather(
+            *(self._call("erlang", "exit", [owner, Atom("kill")]) for owner in waiting)
+        )
+        return len(waiting)
+
     async def views(self, peers: Iterable[NodeName]) -> dict[NodeName, View]:
         """What each linked peer's VM says; without those that do not answer in time."""
         names = sorted(peers)
@@ -269,6 +277,20 @@ def _rows(term: object) -> list[tuple[str, str]]:
             raise BeamProtocolError
         pairs.append((_atom(row[0]), _atom(row[1])))
     return pairs
+
+
+def _shaking_hands(term: object) -> list[object]:
+    """The processes that do so: `owner` and `pending_owner` of net_kernel.erl's `#connection{}`."""
+    found: list[object] = []
+    for row in term if isinstance(term, list) else []:
+        match row:
+            case (Atom("connection"), _, _, Atom("pending"), owner, *_):
+                found.append(owner)
+            case (Atom("connection"), _, _, Atom("up_pending"), _, _, owner, *_):
+                found.append(owner)
+            case _:
+                pass
+    return found
 
 
 def _ok(answer: object) -> Atom | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -80,7 +81,7 @@ def orders_of(desired: v1.Desired, me: NodeName) -> Orders | None:
     target = Cookie(desired.current.cookie)
     accepted = {Cookie(v.cookie) for v in (desired.current, desired.previous) if v is not None}
     return Orders(
-        cluster_uid=ClusterUid(desired.cluster_uid),
+        cluster_uid=_uid(desired.cluster_uid),
         fingerprint_key=_key(desired.fingerprint_key),
         generation=Generation(desired.generation),
         phase=desired.phase,
@@ -100,8 +101,17 @@ def orders_of(desired: v1.Desired, me: NodeName) -> Orders | None:
     )
 
 
+def _uid(text: str) -> ClusterUid:
+    if re.fullmatch(r"[0-9a-f]{32}", text) is None:
+        raise InputError("the service's cluster_uid is not 32 hex digits")
+    return ClusterUid(text)
+
+
 def _key(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        key = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise InputError("the service's fingerprint key is not base64") from None
+        key = b""
+    if not key:
+        raise InputError("the service's fingerprint key is not base64")
+    return key

@@ -58,9 +58,11 @@ def unsettled(orders: Orders, seen: Seen) -> set[NodeName]:
 
 
 def missing_links(orders: Orders, seen: Seen) -> set[NodeName]:
-    """Members that run and that this node is not linked to."""
-    alive = {name for name, state in orders.members.items() if state in {"live", "unknown"}}
-    return alive - seen.links.keys()
+    """Members that run, or may at any moment, and that this node is not linked to.
+
+    One that was joining when the orders were made may run for long: liveness alone makes no new ones.
+    """
+    return set(orders.running - seen.links.keys())
 
 
 def other_accepted(orders: Orders, cookie: Cookie | None) -> Cookie | None:

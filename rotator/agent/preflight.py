@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from rotator.agent.files import BootFormat, oddities
+from rotator.agent.boot_files import BootFormat
+from rotator.agent.files import oddities
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -42,9 +42,20 @@ class Relinker:
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._now: tuple[Orders, Seen] | None = None
 
+    async def obey(self, orders: Orders) -> None:
+        """Stop what was begun under other orders, and wait: it may be about to put a row back.
+
+        Otherwise a row of before could come back into a node that is being locked.
+        """
+        if self._now is not None and self._now[0] is not orders:
+            await self.close()
+
     async def want(self, missing: set[NodeName], orders: Orders, seen: Seen) -> None:
         """Go on trying for these, and no others."""
         self._now = (orders, seen)
+        for peer, task in list(self._tasks.items()):
+            if task.done():  # It was linked, and is missing again.
+                del self._tasks[peer]
         for peer in self._tasks.keys() - missing:
             self._tasks.pop(peer).cancel()
         for peer in missing - self._tasks.keys():
@@ -76,6 +87,8 @@ class Relinker:
         if self._now is None:
             return False
         orders, seen = self._now
+        if orders.members.get(peer) == "joining":
+            return False  # Its pairs stand still from when it asks to boot until it runs.
         mine = seen.uses(peer)
         other = pairs.other_accepted(orders, mine)
         if other is None or mine is None:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import traceback
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from rotator.agent import status
+from rotator.agent.loop import Outcome
 from rotator.agent.orders import orders_of
 from rotator.errors import AgentRefused, InputError, RotatorError, ServiceAway
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rotator.agent.loop import NodeAgent, Outcome
+    from rotator.agent.loop import NodeAgent
     from rotator.agent.server import Server
     from rotator.protocol import v1
 
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 
 WAIT_SECONDS: Final = 60  #: of one long poll
 _HEARTBEAT: Final = 15.0  #: until the service has said what it wants
+_AFTER_FAILURE: Final = 1.0
+_SLOWEST_HEARTBEAT: Final = 3600.0
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 10.0
 
@@ -38,10 +42,11 @@ class Runner:
         self._status_file = state_dir / f"{agent.name}.status.json"
         self._changed = asyncio.Event()  #: there is a reason to look
         self._news = asyncio.Event()  #: there is something to tell
+        self._is_answered = False  #: the service has said what it wants, or that it wants nothing
         self._report: v1.Attestation | None = None
         self._told: v1.Attestation | None = None
         self._heartbeat = _HEARTBEAT
-        self._service_trouble = ""
+        self._troubles: dict[str, str] = {}  #: by what was asked of the service
 
     async def run(self) -> None:
         """Poll, look and tell until cancelled."""
@@ -55,60 +60,91 @@ class Runner:
     async def _poll(self) -> None:
         pause = _FIRST_PAUSE
         generation: int | None = None
+        loop = asyncio.get_running_loop()
         while True:
+            asked_at = loop.time()
             try:
                 desired = await self._server.desired(
                     self._agent.name, generation=generation, wait=WAIT_SECONDS
                 )
-                self._trouble("")
-                pause = _FIRST_PAUSE
+                is_new = desired is not None and desired.generation != generation
                 if desired is not None:
                     self._take(desired)
                     generation = desired.generation
+                self._trouble("orders", "")
+                pause = _FIRST_PAUSE
+                if not is_new and loop.time() - asked_at < _FIRST_PAUSE:
+                    # A service that does not wait is not spun on.
+                    await asyncio.sleep(_FIRST_PAUSE)
             except RotatorError as error:
-                self._trouble(str(error))
+                self._trouble("orders", str(error))
                 await asyncio.sleep(pause * (0.5 + secrets.randbelow(1000) / 1000))
                 pause = min(pause * 2, _LONGEST_PAUSE)
                 generation = generation if isinstance(error, ServiceAway) else None
 
     def _take(self, desired: v1.Desired) -> None:
-        if desired.generation < self._agent.memory.generation:
+        known = self._agent.memory
+        is_another = None not in (known.cluster_uid, desired.cluster_uid) and (
+            known.cluster_uid != desired.cluster_uid
+        )
+        if is_another:
+            log.warning("%s: the service speaks of another cluster than before", self._agent.name)
+        elif desired.generation < known.generation:
             raise AgentRefused(
                 f"the service speaks of generation {desired.generation}, and"
-                f" {self._agent.memory.generation} was seen before: it was set back, and is not"
+                f" {known.generation} was seen before: it was set back, and is not"
                 " obeyed (rotator recover)"
             )
         self._agent.obey(orders_of(desired, self._agent.name))
+        self._is_answered = True
         self._changed.set()
 
-    def _trouble(self, what: str) -> None:
-        if what != self._service_trouble:
-            if what:
-                log.warning("%s: %s", self._agent.name, what)
-            else:
-                log.info("%s: the service answers again", self._agent.name)
-            self._service_trouble = what
+    def _trouble(self, where: str, what: str) -> None:
+        if what == self._troubles.get(where, ""):
+            return
+        if what:
+            log.warning("%s: %s", self._agent.name, what)
+            self._troubles[where] = what
+        else:
+            log.info("%s: the service answers again", self._agent.name)
+            del self._troubles[where]
+        self._changed.set()  # Look, so that the status shows it.
 
     # --- looking --------------------------------------------------------------------------
 
     async def _look(self) -> None:
         while True:
             self._changed.clear()
-            outcome = await self._agent.look()
-            self._note(outcome)
+            outcome = await self._look_once()
             pause = min(outcome.next_look, self._heartbeat)
+            self._note(outcome, next_look=pause)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._changed.wait()
 
-    def _note(self, outcome: Outcome) -> None:
-        if outcome.report is not None:
+    @property
+    def _awaits_more(self) -> bool:
+        return not self._is_answered or self._agent.orders is not None
+
+    async def _look_once(self) -> Outcome:
+        """A look that fails is told, and comes to no more than the next look."""
+        try:
+            return await self._agent.look()
+        except RotatorError as error:
+            trouble = str(error)
+            log.warning("%s: %s", self._agent.name, trouble)
+        except Exception as error:  # noqa: BLE001 - the node needs its agent
+            trouble = defect(self._agent.name, error)
+        return Outcome(report=None, next_look=_AFTER_FAILURE, is_settled=False, trouble=(trouble,))
+
+    def _note(self, outcome: Outcome, *, next_look: float) -> None:
+        # What was seen before there were orders is worth telling only where there are none.
+        is_bare = outcome.report is not None and outcome.report.generation == 0
+        if outcome.report is not None and not (is_bare and self._awaits_more):
             self._report = outcome.report
             self._news.set()
-        trouble = (
-            (*outcome.trouble, self._service_trouble) if self._service_trouble else outcome.trouble
-        )
-        status.write(self._status_file, outcome, trouble=trouble)
+        trouble = tuple(dict.fromkeys((*outcome.trouble, *self._troubles.values())))
+        status.write(self._status_file, outcome, trouble=trouble, next_look=next_look)
 
     # --- telling --------------------------------------------------------------------------
 
@@ -126,20 +162,47 @@ class Runner:
             try:
                 now = datetime.now(UTC).isoformat()  # noqa: TID251 - the agent's outermost place
                 answer = await self._server.attest(self._agent.name, replace(report, at=now))
-            except RotatorError as error:
-                self._trouble(str(error))
+            except ServiceAway as error:
+                self._trouble("report", str(error))
                 self._told = None
-                due = loop.time() + pause
-                pause = min(pause * 2, self._heartbeat)
-                await asyncio.sleep(min(pause, _FIRST_PAUSE))
+                await asyncio.sleep(pause * (0.5 + secrets.randbelow(1000) / 1000))
+                pause = min(pause * 2, self._heartbeat, _LONGEST_PAUSE)
+                due = loop.time()
                 continue
+            except RotatorError as error:
+                # Told, and not wanted: the same is told again at the next heartbeat only.
+                self._trouble("report", str(error))
+                await asyncio.sleep(_FIRST_PAUSE)
+            else:
+                self._trouble("report", "")
+                self._mind(answer)
+                self._heartbeat = min(max(answer.heartbeat_seconds, 0.1), _SLOWEST_HEARTBEAT)
             self._told, pause = report, _FIRST_PAUSE
+<<<<<<< HEAD
             self._agent.heal_drift(wanted=answer.on_drift != "hold")
             self._heartbeat = max(answer.heartbeat_seconds, 0.1)
+=======
+>>>>>>> main
             due = loop.time() + self._heartbeat
+
+    def _mind(self, answer: v1.Attested) -> None:
+        """A policy that changes makes no new generation: it comes with the next heartbeat."""
+        heals, orders = answer.on_drift != "hold", self._agent.orders
+        if orders is not None and orders.heals_drift != heals:
+            self._agent.obey(replace(orders, heals_drift=heals))
+            self._changed.set()
 
     def _says_the_same(self, report: v1.Attestation) -> bool:
         return self._told is not None and replace(report, at=self._told.at) == self._told
+
+
+def defect(name: str, error: Exception) -> str:
+    """Log where it happened, and never what it says: a message may hold anything."""
+    kinds = getattr(error, "exceptions", (error,))
+    for one in kinds:
+        frames = "".join(traceback.format_tb(one.__traceback__)[-4:])
+        log.error("%s: unexpected %s\n%s", name, type(one).__name__, frames)
+    return f"a defect in the agent ({type(kinds[0]).__name__}): its log says where"
 
 
 async def leave(agent: NodeAgent, server: Server) -> None:

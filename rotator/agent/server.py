@@ -14,7 +14,7 @@ import h11
 import msgspec
 
 import rotator
-from rotator.errors import AgentRefused, ConfigurationError, ServiceAway
+from rotator.errors import AgentConflict, AgentRefused, ConfigurationError, ServiceAway
 from rotator.protocol import v1
 
 if TYPE_CHECKING:
@@ -36,13 +36,8 @@ class Server:
     """One service, one cluster, one token; a connection a call."""
 
     def __init__(self, *, url: str, cluster: str, token_file: Path, ca_cert: Path | None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
-            raise ConfigurationError("service is http(s)://host:port and no more")
-        self._host = parts.hostname
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._authority = parts.netloc
-        self._tls = _trust(ca_cert) if parts.scheme == "https" else None
+        scheme, self._authority, self._host, self._port = _place(url)
+        self._tls = _trust(ca_cert) if scheme == "https" else None
         self._cluster = f"/v1/clusters/{quote(cluster, safe='')}"
         self._token_file = token_file
 
@@ -62,7 +57,7 @@ class Server:
         return _decoded(v1.Desired, answer)
 
     async def attest(self, node: str, report: v1.Attestation) -> v1.Attested:
-        """Tell; raises `ServiceAway`, or `AgentRefused` with the service's code."""
+        """Tell; raises `ServiceAway`, `AgentRefused`, or `AgentConflict` where it came too late."""
         path = f"{self._cluster}/nodes/{quote(node, safe='')}"
         answer = await self._ask("PUT", path, asdict(report), seconds=_SECONDS)
         return _decoded(v1.Attested, answer)
@@ -78,7 +73,7 @@ class Server:
         try:
             async with asyncio.timeout(seconds):
                 answer = await self._exchange(method, path, body)
-        except (OSError, TimeoutError, h11.RemoteProtocolError, EOFError) as error:
+        except (OSError, TimeoutError, h11.ProtocolError, EOFError) as error:
             # Of these only the kind is told: what came from elsewhere may hold anything.
             raise ServiceAway(
                 f"the service at {self._authority} does not answer ({type(error).__name__})"
@@ -125,6 +120,21 @@ class Server:
         return text
 
 
+def _place(url: str) -> tuple[str, str, str, int]:
+    """Scheme, authority, host, port; the error does not repeat it, for it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        host.encode("idna")
+    except ValueError:
+        host, port, parts = "", None, urlsplit("")
+    rest = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
+    is_plain = url.isascii() and url.isprintable() and " " not in url
+    if parts.scheme not in {"http", "https"} or not host or port == 0 or rest or not is_plain:
+        raise ConfigurationError("service: http(s)://host:port is wanted, and no more")
+    return parts.scheme, parts.netloc, host, port or (443 if parts.scheme == "https" else 80)
+
+
 def _trust(ca_cert: Path | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=None if ca_cert is None else str(ca_cert))
@@ -153,7 +163,7 @@ async def _received(http: h11.Connection, reader: asyncio.StreamReader) -> _Answ
 def _decoded(kind: type[_T], answer: _Answer) -> _T:
     try:
         return msgspec.json.decode(answer.body, type=kind)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         # The text of the error could repeat a part of the answer, which holds cookies.
         raise ServiceAway("the service's answer is not one of this contract") from None
 
@@ -161,10 +171,18 @@ def _decoded(kind: type[_T], answer: _Answer) -> _T:
 def _refused(answer: _Answer) -> ServiceAway | AgentRefused:
     try:
         problem = msgspec.json.decode(answer.body, type=dict)
-        code = str(problem.get("code", ""))[:100]
-        detail = str(problem.get("detail", ""))[:500]
-    except (msgspec.DecodeError, RecursionError):
+        code = _one_line(problem.get("code"))[:100]
+        detail = _one_line(problem.get("detail"))[:500]
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         code = detail = ""
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or not code:
         return ServiceAway(f"the service answers {answer.status} {code}".rstrip())
-    return AgentRefused(f"the service refuses: {detail or code}")
+    is_conflict = answer.status == HTTPStatus.CONFLICT
+    kind = AgentConflict if is_conflict else AgentRefused
+    return kind(f"the service refuses: {detail or code}")
+
+
+def _one_line(text: object) -> str:
+    """It goes to a log and a terminal, so nothing in it may look like more than a sentence."""
+    told = text if isinstance(text, str) else ""
+    return "".join(letter if letter.isprintable() else " " for letter in told)

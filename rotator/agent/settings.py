@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from rotator.agent.files import BootFormat, NodeFiles
-from rotator.domain.ids import NodeName
+from rotator.agent.boot_files import BootFormat
+from rotator.agent.files import NodeFiles
+from rotator.beam import tls
+from rotator.domain.ids import NODE_NAME, NodeName
 from rotator.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -28,13 +31,10 @@ class Tls:
     def context(self) -> ssl.SSLContext:
         """Verifies the node, and shows it our certificate."""
         try:
-            context = ssl.create_default_context(cafile=str(self.ca_cert))
-            context.load_cert_chain(self.cert, self.key)
+            return tls.context(ca=self.ca_cert, certificate=self.cert, key=self.key)
         except OSError as error:
-            raise ConfigurationError(
-                f"tls: certificates cannot be used: {error.strerror}"
-            ) from None
-        return context
+            why = error.strerror or type(error).__name__
+            raise ConfigurationError(f"tls: the certificates cannot be used: {why}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,16 +72,43 @@ _NODE: Final = {
     "port": int, "epmd_port": int, "tls": dict, "reconnect": bool,
 }  # fmt: skip
 _TLS: Final = {"ca_cert": str, "cert": str, "key": str}
+_WORDS: Final = {
+    str: "text", int: "a whole number", bool: "true or false", list: "a list", dict: "a mapping",
+}  # fmt: skip
 _NEEDED: Final = ("service", "cluster", "token_file", "state_dir", "nodes")
+
+
+class _Twice(Exception):
+    def __init__(self, line: int) -> None:
+        self.line = line
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML takes the last of two equal keys; a person meant one of them."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for place, (key, _) in enumerate(node.value):
+            if isinstance(key, yaml.ScalarNode) and key.value in keys[:place]:
+                raise _Twice(key.start_mark.line + 1)
+        return super().construct_mapping(node, deep)
 
 
 def load(path: Path) -> AgentSettings:
     """Read agent.yaml; raises `ConfigurationError` that says what is wrong and where."""
     try:
         with path.open(encoding="utf-8") as file:
-            found = yaml.safe_load(file)
+            found = yaml.load(file, _Loader)  # noqa: S506 - a SafeLoader
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"there is no {path}: name the file with --config or ROTATOR_AGENT_CONFIG"
+        ) from None
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
+    except _Twice as error:
+        raise ConfigurationError(
+            f"{path}, line {error.line}: a setting stands there twice"
+        ) from None
     except (yaml.YAMLError, UnicodeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -103,7 +130,7 @@ def load(path: Path) -> AgentSettings:
 def _node(found: Any, where: str) -> NodeSettings:  # noqa: ANN401 - YAML
     given = _checked(found, _NODE, ("name", "cookie_file", "boot_file"), where)
     name = given["name"]
-    if name.count("@") != 1 or not all(name.split("@")) or not name.isprintable():
+    if NODE_NAME.fullmatch(name) is None:
         raise ConfigurationError(f"{where}.name: the node's full name is wanted, as in rabbit@host")
     kinds = [str(kind) for kind in BootFormat]
     if given.get("boot_format", "erl") not in kinds:
@@ -145,20 +172,28 @@ def _checked(
         raise ConfigurationError(f"{within}a mapping is wanted")
     if unknown := [str(key)[:40] for key in found if key not in known]:
         raise ConfigurationError(
-            f"{within}there is no setting {unknown[0]!r}; there are {', '.join(known)}"
+            f"{within}there is no setting {unknown[0]!r}{_meant(unknown[0], known)}"
         )
     if missing := [key for key in needed if key not in found]:
         raise ConfigurationError(f"{within}{missing[0]} is missing")
     for key, value in found.items():
         if not isinstance(value, known[key]) or (known[key] is int and isinstance(value, bool)):
-            raise ConfigurationError(f"{within}{key}: a {known[key].__name__} is wanted")
+            raise ConfigurationError(f"{within}{key}: {_WORDS[known[key]]} is wanted")
+        if value == "":
+            raise ConfigurationError(f"{within}{key} is empty")
     return found
+
+
+def _meant(word: str, known: Mapping[str, type]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
 
 
 def _no_two_alike(nodes: tuple[NodeSettings, ...]) -> None:
     if not nodes:
         raise ConfigurationError("nodes: at least one is wanted")
-    for what in ("name", "cookie_file", "boot_file"):
-        given = [str(getattr(node, what, None) or getattr(node.files, what)) for node in nodes]
-        if len(set(given)) != len(given):
-            raise ConfigurationError(f"nodes: two of them have the same {what}")
+    names = [node.name for node in nodes]
+    paths = [path for node in nodes for path in (node.files.cookie_file, node.files.boot_file)]
+    for given, what in ((names, "name"), ([path.resolve() for path in paths], "file")):
+        if twice := [one for place, one in enumerate(given) if one in given[:place]]:
+            raise ConfigurationError(f"nodes: {twice[0]}: two of them have the same {what}")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,14 +17,29 @@ if TYPE_CHECKING:
     from rotator.agent.settings import AgentSettings
 
 
-def write(path: Path, outcome: Outcome, *, trouble: tuple[str, ...]) -> None:
+_LATE: Final = 10.0  #: seconds that a look may take, or a busy host be behind
+
+
+def write(path: Path, outcome: Outcome, *, trouble: tuple[str, ...], next_look: float) -> None:
     """Replace the file; that it cannot be written never stops the work."""
-    report = asdict(outcome.report) if outcome.report else {}
-    shown = {"is_settled": outcome.is_settled, "trouble": list(trouble), "report": report}
+    shown = {
+        "is_settled": outcome.is_settled,
+        "trouble": list(trouble),
+        "next_look": next_look,
+        "report": asdict(outcome.report) if outcome.report else {},
+    }
     fresh = path.with_name(f".{path.name}.new")
     with suppress(OSError):
         fresh.write_text(json.dumps(shown), encoding="utf-8")
         fresh.replace(path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    is_settled: bool
+    trouble: list[str]
+    next_look: float  #: seconds from when it was written
+    report: dict[str, Any]
 
 
 def read(settings: AgentSettings) -> list[dict[str, Any]]:
@@ -33,15 +50,15 @@ def read(settings: AgentSettings) -> list[dict[str, Any]]:
 def _of_node(state_dir: Path, name: str) -> dict[str, Any]:
     path = state_dir / f"{name}.status.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = msgspec.json.decode(path.read_bytes(), type=_Stored)
         age = datetime.now(UTC).timestamp() - path.stat().st_mtime  # noqa: TID251 - a clock's outermost place
-    except (OSError, ValueError):
+    except (OSError, msgspec.DecodeError, UnicodeError):
         return {"node": name, "state": "never seen", "seen_seconds_ago": None, "trouble": []}
-    report = found.get("report", {})
+    report, is_late = found.report, age > found.next_look + _LATE
     return {
         "node": name,
-        "state": _state(report, is_settled=bool(found.get("is_settled"))),
-        "seen_seconds_ago": round(age, 1),
+        "state": "agent silent" if is_late else _state(report, is_settled=found.is_settled),
+        "seen_seconds_ago": round(max(age, 0.0), 1),
         "generation": report.get("generation"),
         "uses": report.get("uses"),
         "read_from": report.get("read_from"),
@@ -50,7 +67,7 @@ def _of_node(state_dir: Path, name: str) -> dict[str, Any]:
         "links": sorted(report.get("links", {})),
         "foreign_links": report.get("foreign_links", []),
         "refuses": report.get("refuses", {}),
-        "trouble": found.get("trouble", []),
+        "trouble": found.trouble,
     }
 
 

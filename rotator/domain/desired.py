@@ -86,9 +86,10 @@ def pairs_of(cluster: Cluster, node: NodeName) -> dict[NodeName, VersionNumber]:
         said = member.attestation
         if peer == node or said is None or member.has_left:
             continue
-        # Who is about to boot has no pins yet: it comes up with those of its boot file.
-        pins = said.boot_pins if said.read_from is ReadFrom.BOOT else said.pins
-        number = cluster.number_of(pins.get(node, said.own))
+        # Who does not run has no pins: it comes up with those of its boot file.
+        runs = said.read_from is ReadFrom.VM
+        pins, own = (said.pins, said.own) if runs else (said.boot_pins, said.own or said.file)
+        number = cluster.number_of(pins.get(node, own))
         if number in accepted:
             pairs[peer] = number
     return pairs

@@ -34,15 +34,35 @@ def may_join(crowd: Crowd, asking: NodeName | None = None, said: Attestation | N
     if rotation is None or not rotation.has_mixed_cookies:
         return True
     running = [member for member in crowd.awaited() if member.name != asking]
+    member = crowd.cluster.members.get(asking) if asking else None
     if current.number == rotation.target and not any(
-        lacks(crowd, member, current.number, rotation, ignoring=_NOT_RUNNING) for member in running
+        lacks(crowd, peer, current.number, rotation, ignoring=_NOT_RUNNING)
+        or (member is not None and _row_is_stale(crowd, peer, member))
+        for peer in running
     ):
         return True
-    member = crowd.cluster.members.get(asking) if asking else None
     if member is None or said is None:
         return False
     returns = _returns(crowd, member, said, rotation=rotation)
     return returns and all(_agrees(crowd, peer, member, said=said) for peer in running)
+
+
+def _row_is_stale(crowd: Crowd, peer: Member, member: Member) -> bool:
+    """Whether *peer* has told of a row for *member* that may have been moved since."""
+    row = peer.attestation.pins.get(member.name) if peer.attestation else None
+    current = crowd.cluster.current
+    if row is None or (current is not None and crowd.cluster.number_of(row) == current.number):
+        return False
+    return not _is_heard_since(peer, member)
+
+
+def _is_heard_since(peer: Member, member: Member) -> bool:
+    """Whether *peer* has reported since *member* asked to boot.
+
+    A pair is moved while both run. So what the peer reports after the member has asked is what
+    the peer uses until the member runs; an earlier report may be from before the last move.
+    """
+    return member.asked_at is not None and peer.last_seen > member.asked_at
 
 
 def _returns(crowd: Crowd, member: Member, said: Attestation, *, rotation: Rotation) -> bool:
@@ -58,15 +78,9 @@ def _returns(crowd: Crowd, member: Member, said: Attestation, *, rotation: Rotat
 
 
 def _agrees(crowd: Crowd, peer: Member, member: Member, *, said: Attestation) -> bool:
-    """Whether *peer*, heard since *member* stopped, uses what the member's boot file has for it.
-
-    A pair is moved while both run. So what the peer reports after the member has asked is what
-    the peer uses until the member runs; an earlier report may be from before the last move.
-    """
+    """Whether *peer* uses what the member's boot file has for it."""
     theirs = peer.attestation
-    if theirs is None or theirs.read_from is not ReadFrom.VM:
-        return False
-    if member.asked_at is None or peer.last_seen <= member.asked_at:
+    if theirs is None or theirs.read_from is not ReadFrom.VM or not _is_heard_since(peer, member):
         return False
     used = theirs.pins.get(member.name, theirs.own)
     is_accepted = crowd.cluster.number_of(used) in crowd.cluster.accepted()

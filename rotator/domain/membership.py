@@ -75,7 +75,8 @@ def attest(
     before = None if member is None or member.has_left or _begins_anew(member, said) else member
     heard = replace(
         before or Member(name=node, joined_at=now, last_seen=now),
-        last_seen=now,
+        # An agent that cannot reach its node is no sign of life of the node.
+        last_seen=before.last_seen if before and said.read_from is ReadFrom.NONE else now,
         attestation=said,
         is_admitted=admitted,
         asked_at=_asked_at(before, said, admitted=admitted, now=now),
@@ -86,6 +87,9 @@ def attest(
     facts = (*_evident(cluster, before, heard, now), *adrift)
     if may_name_links or (cluster.rotation is not None and cluster.rotation.is_locking_out):
         facts += _new_links(cluster, before, heard, now)
+    if before is not None and heard.asked_at is not None and before.asked_at is None:
+        # It waits to hear from its peers: whoever polls is woken, and reports.
+        cluster = cluster.next_generation()
     if before is None:
         facts = (Fact(kind=FactKind.MEMBER_JOINED, at=now, by=node, details={"node": node}), *facts)
         cluster = cluster.next_generation()

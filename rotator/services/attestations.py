@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rotator.domain import invariants, membership
+from rotator.domain.cluster import ReadFrom
 from rotator.domain.facts import FactKind
 from rotator.errors import (
     NotFound,
@@ -81,7 +82,8 @@ class Attestations:
             except RevisionConflict:
                 continue
             self._note_links(name, node, taken)
-            self._crowds.heard(name, node, at=now)
+            if said.read_from is not ReadFrom.NONE:
+                self._crowds.heard(name, node, at=now)
             self._refused.get(name, set()).difference_update((node, kind) for kind in _REFUSALS)
             return Answer(
                 generation=generation,

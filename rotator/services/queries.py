@@ -12,6 +12,7 @@ from rotator.errors import NotFound, RotatorError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from rotator.domain.cluster import Cluster
     from rotator.domain.document import ClusterDocument, StoredVersion
     from rotator.domain.ids import ClusterName, ClusterUid, NodeName, VersionNumber
     from rotator.domain.liveness import Crowd
@@ -76,9 +77,10 @@ class Queries:
         names = [name for name in await self.states.names() if is_visible(name)]
         return [await self.cluster(name) for name in names]
 
-    async def node_view(self, name: ClusterName, node: NodeName) -> NodeView:
-        """What *node* gets; `Changing` while current is not where it should be."""
-        crowd = await self.crowd(name)
+    async def node_view(self, cluster: Cluster, node: NodeName) -> NodeView:
+        """What *node* of this cluster gets; `Changing` while current is not where it should be."""
+        name = cluster.name
+        crowd = self._crowds.of(cluster, now=await self.states.now())
         desired = desired_state(crowd)
         if desired.current is None:
             return NodeView(desired=desired, uid=None, fingerprint_key=None, versions={}, pairs={})

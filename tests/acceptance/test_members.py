@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.members import CLUSTER, MEMBERS, NAMES, begin, blockers, drive, order
 from tests.support.node import FakeNode
 from tests.support.service import Service, wait_for
-
-CLUSTER = "orders"
-NAMES = ["a@h", "b@h", "c@h"]
-MEMBERS = {"expect": NAMES, "heartbeat": "1s", "node_ttl": "4s"}
 
 
 @pytest.fixture
@@ -36,40 +32,6 @@ def nodes(service: Service) -> list[FakeNode]:
     for node in made:
         node.step()
     return made
-
-
-def begin(service: Service, kind: str = "manual", **more: Any) -> str:
-    """The id of a new rotation."""
-    body = {"kind": kind, "reason": "test", **more}
-    begun = service.command(f"clusters/{CLUSTER}/rotations", body)
-    assert begun is not None
-    return str(begun["id"])
-
-
-def drive(service: Service, rotation: str, nodes: list[FakeNode], *phases: str) -> dict[str, Any]:
-    """Let these nodes follow desired state until the rotation is in one of the phases."""
-    turns = itertools.cycle(nodes)
-
-    def ask() -> dict[str, Any] | None:
-        found = service.rotation(CLUSTER, rotation)
-        if found["phase"] in phases:
-            return found
-        next(turns).step()
-        return None
-
-    return dict(wait_for(f"{phases}", ask))
-
-
-def blockers(service: Service) -> set[tuple[str, str]]:
-    """What is waited for, as code and subject."""
-    found = service.get(f"clusters/{CLUSTER}")["blockers"]
-    return {(blocker["code"], blocker["subject"]) for blocker in found}
-
-
-def order(service: Service, rotation: str, command: str, **body: Any) -> int:
-    """Give an operator's command; its status."""
-    path = f"clusters/{CLUSTER}/rotations/{rotation}/{command}"
-    return service.request("POST", path, json={"reason": "test", **body}).status_code
 
 
 def test_a_rotation_completes_when_every_member_has_proven_it(

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import boot_files, places
+from rotator.agent.boot_files import BootFormat
+from tests.support import places
 from tests.support.places import Place
 from tests.support.recipes import HOST, pins, place, recipe
+from tests.support.recipes import boot_file as boot_text
 from tests.support.service import wait_for
 
 DECOY = r"-setcookie\0(\w+)\0"  #: as it stands in the arguments
@@ -60,7 +62,7 @@ def test_an_elixir_release_shows_no_cookie_to_anybody() -> None:
         for peers in (pins("b", "c"), {"it's\\@h": "-'\"#\\$`+", **pins("b")}):
             own = places.cookie()
             here.keep(here.cookie_file, own)
-            here.keep(boot_file, boot_files.terms(own, peers))
+            here.keep(boot_file, boot_text(BootFormat.ELIXIR, peers, own=own))
             node = here.start(app, "start", log=log)
             try:
                 seen = here.until_up(f"app@{HOST}", node, log)
@@ -151,7 +153,7 @@ def test_an_elixir_release_does_not_boot_with_somebody_who_used_the_decoy() -> N
     with elixir(before=WAIT) as (here, app, boot_file):
         log, go = here.directory / "log", here.directory / "go"
         here.more |= {"GO": str(go), "ERL_CRASH_DUMP_BYTES": "0"}
-        here.keep(boot_file, boot_files.terms(places.cookie(), pins("b")))
+        here.keep(boot_file, boot_text(BootFormat.ELIXIR, pins("b"), own=places.cookie()))
         node = here.start(app, "start", log=log)
         intruder = None
         try:

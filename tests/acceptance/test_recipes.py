@@ -6,9 +6,11 @@ import os
 import re
 from pathlib import Path
 
-from tests.support import boot_files, places
+from rotator.agent.boot_files import BootFormat
+from tests.support import places
 from tests.support.places import Place
 from tests.support.recipes import HOST, pins, place, recipe
+from tests.support.recipes import boot_file as boot_text
 from tests.support.service import free_port, wait_for
 
 RABBITMQ = Path("/usr/lib/rabbitmq/bin")  #: without the wrapper that wants root or rabbitmq
@@ -46,7 +48,7 @@ def test_an_erlang_release_boots_with_its_pins_and_its_own_cookie() -> None:
         for peers in (pins("b", "c"), pins("b"), {}):
             own = places.cookie()
             here.keep(here.cookie_file, own)
-            here.keep(boot_file, boot_files.arguments(peers))
+            here.keep(boot_file, boot_text(BootFormat.ERL, peers))
             node = here.start(*command.split(), log=log)
             try:
                 seen = here.until_up(f"app@{HOST}", node, log)
@@ -79,7 +81,7 @@ def test_ejabberd_boots_with_its_pins_and_its_own_cookie() -> None:
         for peers in (pins("b", "c"), pins("b")):
             own = places.cookie()
             here.keep(here.cookie_file, own)
-            here.keep(boot_file, boot_files.arguments(peers))
+            here.keep(boot_file, boot_text(BootFormat.ERL, peers))
             log = logs / "start.log"
             node = here.start(*control, "foreground", log=log)
             try:
@@ -144,7 +146,7 @@ def check_rabbitmq(here: Place, name: str, peers: dict[str, str], *, logs: Path,
     """Boot it once, look, and stop it by its own command."""
     own, log = places.cookie(), logs / "start.log"
     here.keep(here.cookie_file, own)
-    here.keep(here.directory / "boot.env", boot_files.environment(peers))
+    here.keep(here.directory / "boot.env", boot_text(BootFormat.RABBITMQ, peers))
     node = here.start(RABBITMQ / "rabbitmq-server", log=log)
     try:
         seen = here.until_up(name, node, log)

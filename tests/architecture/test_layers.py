@@ -18,11 +18,12 @@ PACKAGE = CHECKOUT / "rotator"
 REVEALING_MODULES = {
     "rotator.adapters.derivation": "a key stretcher hashes the master secret",
     "rotator.adapters.secret_stores.epochs": "the secrets manager keeps the master secrets",
-    "rotator.agent.files": "a node boots from its cookie file and its boot file",
+    "rotator.agent.boot_files": "a node boots with the pins in its boot file",
+    "rotator.agent.files": "a node boots with the cookie in its cookie file",
     "rotator.agent.memory": "an agent that was killed finds its way back into its node",
     "rotator.agent.node": "a VM is asked and told with its cookie, over the distribution protocol",
     "rotator.api.mapping": "the answer to a node is what brings it its cookies",
-    "rotator.cli.demo.rotations": "the demonstration looks whether a former cookie is still stored",
+    "rotator.cli.demo.stored": "the demonstration looks whether a former cookie is still stored",
     "rotator.domain.document": "the document that the secrets manager keeps holds the cookies",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -22,6 +23,7 @@ from rotator.agent.decide import (
     WriteBoot,
     WriteCookie,
     decide,
+    to_lock,
 )
 from rotator.agent.orders import LockRound, Orders
 from rotator.domain.cookie import Cookie
@@ -201,10 +203,11 @@ class Mesh(RuleBasedStateMachine):
         orders, seen = node.orders, self.seen(node)
         if node.steps or orders is None:
             return
-        if orders.lock is not None and node.memory.lock != orders.lock:
+        lock = to_lock(orders, seen, node.memory)
+        if lock is not None:
             node.memory = memories.for_round(
                 node.memory,
-                orders.lock,
+                lock,
                 throwaway=Cookie(f"throwaway{next(_fresh)}"),
                 answers_to=(seen.own, seen.file),
             )
@@ -400,9 +403,10 @@ class Mesh(RuleBasedStateMachine):
 
 
 Mesh.TestCase.settings = settings(
-    max_examples=300,
+    max_examples=150,
     stateful_step_count=60,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 TestMesh = Mesh.TestCase
+TestMesh.pytestmark = pytest.mark.timeout(900)  # a minute alone, more on a loaded machine

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rotator.cli.demo.intruder import intruder
-from tests.support.agents import processor_seconds
+from tests.support.agent_process import processor_seconds
 from tests.support.chaos import Chaos
 from tests.support.fleet import Fleet, fleet, sha256
 from tests.support.service import wait_for

@@ -26,7 +26,7 @@ from rotator.cli.demo.mesh import Mesh, mesh
 from rotator.cli.demo.nodes import BeamNode, Event, Sha256
 from rotator.cli.demo.processes import DemoFailed
 from rotator.errors import WrongCookie
-from tests.support.agents import Agent
+from tests.support.agent_process import Agent
 from tests.support.service import Service, wait_for
 from tests.support.watch import Watch
 

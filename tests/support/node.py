@@ -27,6 +27,7 @@ class FakeNode:
     cluster: str
     name: str
     own: str = ""
+    pins: dict[str, str] = field(default_factory=dict)  #: peer → cookie
     desired: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -73,7 +74,7 @@ class FakeNode:
             "uses": uses,
             "own": mine,
             "file": mine,
-            "pins": {},
+            "pins": {peer: self.fingerprint(cookie) for peer, cookie in self.pins.items()},
             "boot_pins": {},
             "refuses": {str(number): "handshake" for number in refused},
             "accepts": {str(uses): "handshake"} if uses else {},

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from rotator.agent.boot_files import BootFormat, render
+from rotator.agent.decide import Boot
+from rotator.domain.cookie import Cookie
+from rotator.domain.ids import NodeName
 from tests.support import places
 from tests.support.places import Place
 
@@ -38,6 +42,12 @@ def recipe(path: str, **instead: str) -> str:
     for placeholder, value in {"app@app1.example.com": f"app@{HOST}", **instead}.items():
         text = text.replace(placeholder, value)
     return text
+
+
+def boot_file(kind: BootFormat, peers: Mapping[str, str], *, own: str | None = None) -> str:
+    """What the agent writes before a node boots."""
+    made = {NodeName(peer): Cookie(text) for peer, text in peers.items()}
+    return render(kind, Boot(own=Cookie(own) if own else None, pins=made))
 
 
 def pins(*names: str) -> dict[str, str]:

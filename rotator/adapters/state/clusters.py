@@ -10,8 +10,16 @@ from sqlalchemy import insert, select, update
 from rotator import failpoints
 from rotator.adapters.state import chain, listings, receipts, rows
 from rotator.adapters.state import tables as t
+from rotator.adapters.state.batch import Batch
 from rotator.adapters.state.database import now, undisturbed
-from rotator.adapters.state.kept import Kept, Stamp, as_stored, find_place
+from rotator.adapters.state.kept import (
+    Kept,
+    Place,
+    Stamp,
+    as_stored,
+    find_place,
+    find_places,
+)
 from rotator.adapters.state.mapping import from_json, to_json
 from rotator.domain.cluster import Change, Cluster
 from rotator.domain.document import FactsHead
@@ -41,6 +49,7 @@ class SqlClusterStates:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._kept = Kept()
+        self._places: Batch[ClusterName, Place] = Batch(database, find_places)
 
     async def declare(self, names: Sequence[ClusterName], *, now: datetime) -> None:
         """See the port."""
@@ -86,8 +95,7 @@ class SqlClusterStates:
     @undisturbed
     async def load(self, name: ClusterName) -> Cluster | None:
         """See the port; a cluster that has not changed since is not read again."""
-        async with self._database.glance() as connection:
-            place = await find_place(connection, name)
+        place = await self._places.find(name)
         if place is None:
             return None
         return self._kept.exact(name, place.stamp) or await self._read(name)

@@ -46,12 +46,17 @@ def undisturbed(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
 
     @wraps(work)
     async def finish(*args: P.args, **kwargs: P.kwargs) -> T:
-        task = asyncio.get_running_loop().create_task(work(*args, **kwargs))
-        _running.add(task)
-        task.add_done_callback(_forget)
-        return await asyncio.shield(task)
+        return await asyncio.shield(begun(work(*args, **kwargs)))
 
     return finish
+
+
+def begun(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """*work* as a task that is kept until its end, whether somebody waits for it or not."""
+    task = asyncio.get_running_loop().create_task(work)
+    _running.add(task)
+    task.add_done_callback(_forget)
+    return task
 
 
 _running: Final[set[asyncio.Task[Any]]] = set()

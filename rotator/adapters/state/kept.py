@@ -12,6 +12,8 @@ from rotator.adapters.state.tables import clusters
 from rotator.domain.document import FactsHead
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from rotator.domain.cluster import Cluster
@@ -53,25 +55,32 @@ class Kept:
 
 async def find_place(connection: AsyncConnection, name: ClusterName) -> Place | None:
     """Where a cluster stands; None if there is no such cluster."""
+    return (await find_places(connection, (name,))).get(name)
+
+
+async def find_places(
+    connection: AsyncConnection, names: Collection[ClusterName]
+) -> dict[ClusterName, Place]:
+    """Where each of these clusters stands, but those that are not there."""
     table = clusters.c
-    row = (
-        await connection.execute(
-            select(
-                table.revision,
-                table.touched,
-                table.facts_seq,
-                table.facts_hash,
-                newest_fence().label("fence"),
-            ).where(table.name == name)
-        )
-    ).first()
-    if row is None:
-        return None
-    return Place(
-        stamp=Stamp(row.revision, row.touched, row.facts_seq),
-        head=FactsHead(seq=row.facts_seq, hash=row.facts_hash),
-        fence=row.fence,
+    found = await connection.execute(
+        select(
+            table.name,
+            table.revision,
+            table.touched,
+            table.facts_seq,
+            table.facts_hash,
+            newest_fence().label("fence"),
+        ).where(table.name.in_(names))
     )
+    return {
+        row.name: Place(
+            stamp=Stamp(row.revision, row.touched, row.facts_seq),
+            head=FactsHead(seq=row.facts_seq, hash=row.facts_hash),
+            fence=row.fence,
+        )
+        for row in found
+    }
 
 
 def as_stored(exact: Cluster, before: Cluster, saved: Cluster) -> Cluster:

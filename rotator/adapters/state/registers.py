@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, insert, or_, select, update
 
 from rotator.adapters.state import tables as t
+from rotator.adapters.state.batch import Batch
 from rotator.adapters.state.database import undisturbed
 from rotator.adapters.state.mapping import from_json, instant_to_text, to_json
 from rotator.domain.ids import EpochNumber
 from rotator.ports.state_store import EmergencyRow, EpochRow, TokenRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from datetime import datetime
 
     from sqlalchemy import Select
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from rotator.adapters.state.database import Database
     from rotator.domain.ids import MasterName
@@ -88,11 +90,18 @@ class SqlEpochs:
             )
 
 
+async def _find_tokens(connection: AsyncConnection, ids: Collection[str]) -> dict[str, TokenRow]:
+    query = select(t.tokens).where(t.tokens.c.id.in_(ids))
+    rows = (await connection.execute(query)).mappings().all()
+    return {row["id"]: from_json(TokenRow, row) for row in rows}
+
+
 class SqlTokens:
     """`ports.state_store.Tokens`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._batch: Batch[str, TokenRow] = Batch(database, _find_tokens)
 
     @undisturbed
     async def add(self, token: TokenRow) -> None:
@@ -102,8 +111,7 @@ class SqlTokens:
 
     async def find(self, token_id: str) -> TokenRow | None:
         """See the port."""
-        found = await self._rows(select(t.tokens).where(t.tokens.c.id == token_id))
-        return found[0] if found else None
+        return await self._batch.find(token_id)
 
     async def all(self) -> tuple[TokenRow, ...]:
         """See the port."""

@@ -116,7 +116,7 @@ async def show_cookie(request: Request) -> Response:
         await still_allowed()
         known = {"etag": longpoll.etag(name, cluster.generation)}
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=known)
-    view = await _view(services, name, node)
+    view = await _view(services, cluster, node)
     # After the view: a node is shut out before its cluster has a new cookie, so whoever still
     # has their rights here was owed all that the view holds.
     await still_allowed()
@@ -124,14 +124,15 @@ async def show_cookie(request: Request) -> Response:
     return answered(found, etag=longpoll.etag(name, found.generation))
 
 
-async def _view(services: Services, name: ClusterName, node: NodeName) -> NodeView:
+async def _view(services: Services, cluster: Cluster, node: NodeName) -> NodeView:
     """The node's view; between the two writes of a promotion there is none for a moment."""
     for _ in range(_CHANGING_TRIES):
         try:
-            return await services.queries.node_view(name, node)
+            return await services.queries.node_view(cluster, node)
         except Changing:
             await asyncio.sleep(_CHANGING_PAUSE)
-    return await services.queries.node_view(name, node)
+            cluster = (await services.queries.crowd(cluster.name)).cluster
+    return await services.queries.node_view(cluster, node)
 
 
 _READERS: Final = (Role.AUDITOR, Role.OPERATOR)

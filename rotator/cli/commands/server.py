@@ -11,7 +11,7 @@ import typer
 
 from rotator.cli import output
 from rotator.cli.arguments import SERVER, YesOption
-from rotator.cli.failure import ExitCode, Failure
+from rotator.cli.failure import ExitCode, Failure, Interrupted
 from rotator.cli.session import PlainGroup, Session, command
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ def demo(
         Store, typer.Option("--store", help="A real OpenBao, or the local store.")
     ] = Store.VAULT,
 ) -> ExitCode:
-    """Start everything, rotate by hand and in an emergency, show the proof, clean up."""
+    """Start three nodes and all else, rotate by hand and in an emergency, show the proof, clean up."""
     with needs_server_extra():
-        from rotator.cli.demo import telling  # noqa: PLC0415 - server parts
+        from rotator.cli.demo import flags, telling  # noqa: PLC0415 - server parts
         from rotator.cli.demo.command import demonstrate  # noqa: PLC0415 - server parts
         from rotator.cli.demo.processes import DemoFailed  # noqa: PLC0415 - server parts
 
@@ -67,8 +67,10 @@ def demo(
             report = demonstrate(store.value)
         except DemoFailed as error:
             raise Failure(str(error)) from None
+        except KeyboardInterrupt:
+            raise Interrupted("everything is stopped and removed") from None
     session.out.show(report, list(telling.as_text(report).splitlines()))
-    return ExitCode.OK if telling.is_good(report) else ExitCode.FAILED
+    return ExitCode.OK if flags.is_good(report) else ExitCode.FAILED
 
 
 def master_import(

@@ -34,6 +34,16 @@ class Erlang:
         return {"ERL_EPMD_PORT": str(self.epmd_port), "ERL_EPMD_ADDRESS": "127.0.0.1"}
 
 
+def need_erlang() -> None:
+    """Raise `DemoFailed`, saying what to install, where there is no Erlang."""
+    for program in ("erl", "erlc", "epmd"):
+        if shutil.which(program) is None:
+            raise DemoFailed(
+                f"there is no `{program}` program; install Erlang"
+                " (on Debian: apt-get install erlang-base erlang-crypto)"
+            )
+
+
 @contextmanager
 def erlang(directory: Path | None = None) -> Iterator[Erlang]:
     """A private epmd on a free port of loopback and our module, compiled; stopped at the end.
@@ -41,12 +51,7 @@ def erlang(directory: Path | None = None) -> Iterator[Erlang]:
     *directory* is kept; without one, a temporary directory is made and removed. Raises
     `DemoFailed` without Erlang, or when epmd does not come up.
     """
-    for program in ("erl", "erlc", "epmd"):
-        if shutil.which(program) is None:
-            raise DemoFailed(
-                f"there is no `{program}` program; install Erlang"
-                " (on Debian: apt-get install erlang-base erlang-crypto)"
-            )
+    need_erlang()
     with tempfile.TemporaryDirectory(prefix="rotator-erlang-") as temporary:
         place = directory or Path(temporary)
         code = place / "code"

@@ -23,6 +23,7 @@ class Intrusion:
     cookies: frozenset[str]  #: the SHA-256, in hex, of each cookie that he knew or read
     entered: Mapping[str, int]  #: when he last got into a member; Unix time in milliseconds
     seen: Mapping[str, int]  #: when he last had a link to a member; the same
+    tries: Mapping[str, int]  #: how often he has tried to get into a member, each cookie for itself
 
 
 class Intruder(BeamNode):
@@ -42,6 +43,7 @@ class Intruder(BeamNode):
             cookies=frozenset(found["cookies"]),
             entered=found["entered"],
             seen=found["seen"],
+            tries=found["tries"],
         )
 
 

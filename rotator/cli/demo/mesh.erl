@@ -36,7 +36,7 @@ init({Mode, Directory}) ->
     ok = net_kernel:monitor_nodes(true, [{node_type, all}, nodedown_reason]),
     ?MODULE = ets:new(?MODULE, [named_table, public]),
     ets:insert(?MODULE, [{calls, 0}, {failed, 0}, {lost, 0}, {peers, []}, {expected, []}, {pause, off}]),
-    [Table = ets:new(Table, [named_table, public, ordered_set]) || Table <- [losses, failures, entered, seen]],
+    [Table = ets:new(Table, [named_table, public, ordered_set]) || Table <- [losses, failures, entered, seen, tries]],
     known = ets:new(known, [named_table, public]),
     Input = open_port({fd, 0, 0}, [in, eof, binary]),
     listen(Directory),
@@ -127,6 +127,7 @@ stalk(Member) ->
     stalk(Member).
 
 enter(Member, Cookie) ->
+    ets:update_counter(tries, Member, 1, {Member, 0}),
     erlang:set_cookie(Member, Cookie),
     case net_kernel:connect_node(Member) of
         true ->
@@ -243,7 +244,8 @@ answer(<<"intrusion">>, []) ->
         links => nodes(connected),
         cookies => [sha256(Cookie) || {Cookie, _} <- ets:tab2list(known)],
         entered => maps:from_list(ets:tab2list(entered)),
-        seen => maps:from_list(ets:tab2list(seen))
+        seen => maps:from_list(ets:tab2list(seen)),
+        tries => maps:from_list(ets:tab2list(tries))
     };
 answer(_, _) ->
     #{error => unknown_command}.

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from rotator.cli.demo.processes import DemoFailed, wait_until
+from rotator.cli.demo.processes import DemoFailed, end_of, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,6 +132,7 @@ class BeamNode:
                     "HOME": str(self.directory),
                     "ERL_CRASH_DUMP_BYTES": "0",  # a crash dump holds cookies
                 },
+                start_new_session=True,  # Ctrl-C is for us, who end our children in order
             )
 
     def wait_up(self) -> None:
@@ -139,8 +140,7 @@ class BeamNode:
 
         def is_up() -> bool:
             if not self.is_alive:
-                end = self.log.read_text(errors="replace")[-2000:]
-                raise DemoFailed(f"{self.name} ended while it started:\n{end}")
+                raise DemoFailed(f"{self.name} ended while it started:\n{end_of(self.log)}")
             return self._port_file.exists()
 
         wait_until(f"{self.name} is up", is_up)

@@ -34,17 +34,15 @@ class Vault:
 
     address: str
     root: str = field(repr=False)
+    client: httpx.Client
 
     def call(self, method: str, path: str, token: str | None = None, **body: Any) -> httpx.Response:  # noqa: ANN401 - JSON
-        """One call of its API."""
-        return httpx.request(
-            method,
-            f"{self.address}/v1/{path}",
-            headers={"X-Vault-Token": token or self.root},
-            json=body or None,
-            timeout=10,
-            trust_env=False,
-        )
+        """One call of its API; raises `DemoFailed` when no answer comes."""
+        url, headers = f"{self.address}/v1/{path}", {"X-Vault-Token": token or self.root}
+        try:
+            return self.client.request(method, url, headers=headers, json=body or None)
+        except httpx.HTTPError as error:
+            raise DemoFailed(f"OpenBao: {method} {path}: {type(error).__name__}") from None
 
     def token_with(self, policy: str, text: str) -> str:
         """A token that has this policy alone."""
@@ -73,4 +71,5 @@ def open_vault(directory: Path) -> Iterator[Vault]:
     ]
     with running(command, log, BAO_DEV_ROOT_TOKEN_ID=root, HOME=str(directory)) as child:
         until_answers(f"{address}/v1/sys/health", child, log)
-        yield Vault(address, root)
+        with httpx.Client(timeout=30, trust_env=False) as client:
+            yield Vault(address, root, client)

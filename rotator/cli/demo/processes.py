@@ -6,20 +6,42 @@ import os
 import socket
 import subprocess
 import time
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import httpx
+
+from rotator.cli.demo import interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+T = TypeVar("T")
+
 READY_SECONDS: Final = 60.0
+_LOG_LINES: Final = 12
 
 
 class DemoFailed(Exception):
     """The demonstration could not go on; the message says why."""
+
+
+def end_of(log: Path) -> str:
+    """The last lines of a child's log."""
+    return "\n".join(log.read_text(errors="replace")[-4000:].splitlines()[-_LOG_LINES:])
+
+
+@contextmanager
+def begun(manager: AbstractContextManager[T]) -> Iterator[Callable[[], T]]:
+    """Enter *manager* while others start; what is yielded waits for its value, or raises."""
+    with ThreadPoolExecutor(1) as pool, ExitStack() as stack:
+        entering = pool.submit(stack.enter_context, manager)
+        try:
+            yield entering.result
+        finally:
+            wait([entering])
 
 
 def free_port() -> int:
@@ -41,6 +63,7 @@ def running(
             stdout=output,
             stderr=output,
             env={**os.environ, **environment},
+            start_new_session=True,  # Ctrl-C is for us, who stop our children in order
         )
         try:
             yield child
@@ -57,16 +80,17 @@ def until_answers(
     url: str, child: subprocess.Popen[bytes], log: Path, *, good: Sequence[int] = (200,)
 ) -> None:
     """Wait until *url* answers with a *good* status; raises `DemoFailed` when it does not in time."""
+    with httpx.Client(timeout=1, trust_env=False) as client:
 
-    def answers() -> bool:
-        if child.poll() is not None:
-            raise DemoFailed(f"it ended at once:\n{log.read_text(errors='replace')[-2000:]}")
-        try:
-            return httpx.get(url, timeout=1, trust_env=False).status_code in good
-        except httpx.HTTPError:
-            return False
+        def answers() -> bool:
+            if child.poll() is not None:
+                raise DemoFailed(f"it ended at once:\n{end_of(log)}")
+            try:
+                return client.get(url).status_code in good
+            except httpx.HTTPError:
+                return False
 
-    wait_until(f"{url} answers", answers)
+        wait_until(f"{url} answers", answers)
 
 
 def wait_until(
@@ -75,6 +99,7 @@ def wait_until(
     """Ask until the answer is true; raises `DemoFailed`, with *what*, after *seconds*."""
     deadline = time.monotonic() + seconds
     while not condition():
+        interrupts.check()
         if time.monotonic() > deadline:
             raise DemoFailed(f"not within {seconds:.0f} s: {what}")
         time.sleep(0.02)  # noqa: TID251 - a program that waits for its own children

@@ -15,12 +15,11 @@ from rotator.cli.demo.openbao import read_policy
 from rotator.cli.demo.processes import DemoFailed, free_port, running, until_answers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rotator.cli.demo.openbao import Vault
 
 CLUSTER: Final = "orders"
-NODE: Final = "rabbit@demo"
 _GRACE_SECONDS: Final = 3
 
 
@@ -30,7 +29,12 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def _write_configuration(
-    directory: Path, vault: Vault | None, *, port: int, health_port: int
+    directory: Path,
+    vault: Vault | None,
+    *,
+    members: Sequence[str],
+    port: int,
+    health_port: int,
 ) -> Path:
     if vault is None:
         store: dict[str, Any] = {"kind": "local", "directory": str(directory / "secrets")}
@@ -43,8 +47,10 @@ def _write_configuration(
             "auth": {"method": "token", "token_file": str(token)},
         }
     path = directory / "rotator.yaml"
-    members = {"expect": "none", "heartbeat": "1s", "node_ttl": "5s"}
-    cluster = {"grace_window": f"{_GRACE_SECONDS}s", "members": members}
+    cluster = {
+        "grace_window": f"{_GRACE_SECONDS}s",
+        "members": {"expect": list(members), "heartbeat": "1s", "node_ttl": "30s"},
+    }
     settings = {
         "listen": {"port": port, "health_port": health_port},
         "data_dir": str(directory / "data"),
@@ -66,28 +72,31 @@ class Service:
     address: str  #: the base URL of its API, without ``/v1``
     configuration: Path
 
-    def token(self, role: str, *more: str) -> str:
-        """A new API token for the cluster; *more* are further options of ``token create``."""
+    def admin_token(self) -> str:
+        """A new API token of an admin of the cluster, made as the first one is."""
         made = subprocess.run(  # noqa: S603 - our own program
             _rotator(
                 "token", "create", "--local", "--config", str(self.configuration),
-                "--role", role, "--cluster", CLUSTER, *more,
+                "--role", "admin", "--cluster", CLUSTER,
             ),
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
+            start_new_session=True,
         )  # fmt: skip
         if made.returncode:
-            raise DemoFailed(f"no token for {role}: {made.stderr.strip()}")
+            raise DemoFailed(f"no token: {made.stderr.strip()}")
         return made.stdout.strip()
 
 
 @contextmanager
-def serving(directory: Path, vault: Vault | None) -> Iterator[Service]:
-    """The service, ready for requests; it is stopped at the end."""
+def serving(directory: Path, vault: Vault | None, *, members: Sequence[str]) -> Iterator[Service]:
+    """The service, ready for requests, which expects *members*; it is stopped at the end."""
     port, health_port = free_port(), free_port()
-    configuration = _write_configuration(directory, vault, port=port, health_port=health_port)
+    configuration = _write_configuration(
+        directory, vault, members=members, port=port, health_port=health_port
+    )
     log = directory / "service.log"
     with running(_rotator("serve", "--config", str(configuration)), log) as process:
         until_answers(f"http://127.0.0.1:{health_port}/readyz", process, log)

@@ -1,10 +1,29 @@
-"""What people see: each phase as it begins, and the proof at the end."""
+"""What people see: each phase as it begins, and what was shown at the end."""
 
 from __future__ import annotations
 
 import sys
-from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from rotator.cli.demo.flags import kept
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from rotator.cli.demo.course import Line
+
+#: Each promise, so that `yes` is good.
+_SHOWN: Final = {
+    "links_lost": "no link between nodes was lost",
+    "calls_failed": "no call between nodes failed",
+    "previous_readable_during_grace": "previous stays readable during grace",
+    "previous_readable_after": "it is not readable after that",
+    "revoked_readable_after": "after the emergency, the leaked cookie is not readable",
+    "still_stored": "no former cookie is stored any more",
+    "retired_cookie_refused": "every node refuses every former cookie",
+    "current_cookie_accepted": "every node accepts the current one",
+    "intruder_evicted": "the intruder is out, and the new cookie is none of his",
+}
 
 
 def say(text: str) -> None:
@@ -12,30 +31,10 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-#: The fact that each phase begins with; short phases are seen by it alone.
-_PHASES: Final = {
-    "RotationStarted": "staged",
-    "EmergencyStarted": "locking",
-    "VersionStaged": "installing",
-    "PromotionStarted": "promoting",
-    "VersionPromoted": "rolling out",
-    "VersionsRevoked": "rolling out: nothing but the new version is left",
-    "GraceStarted": "grace",
-    "RetirementStarted": "retiring",
-    "RotationCompleted": "completed",
-}
-
-
-def say_phases(rotation: dict[str, Any], shown: int, in_grace: bool | None) -> int:
-    """Print the phases that have begun since; returns how many are shown now."""
-    began = datetime.fromisoformat(rotation["started_at"])
-    for fact in rotation["facts"][shown:]:
-        seconds = (datetime.fromisoformat(fact["at"]) - began).total_seconds()
-        say(f"  {seconds:6.2f} s  {_PHASES.get(fact['kind'], fact['kind'])}")
-        if fact["kind"] == "GraceStarted":
-            former = rotation["from_version"]
-            say(f"            version {former} still readable by a node: {yes(in_grace)}")
-    return len(rotation["facts"])
+def show(lines: Iterable[Line]) -> None:
+    """A rotation's news: phases stand out, what nodes do is set in."""
+    for line in lines:
+        say(f"  {line.at:6.2f} s  {'' if line.is_phase else '    '}{line.text}")
 
 
 def yes(value: bool | None) -> str:
@@ -43,29 +42,14 @@ def yes(value: bool | None) -> str:
     return {True: "yes", False: "no", None: "not tried"}[value]
 
 
-def as_text(report: dict[str, Any]) -> str:
-    """The proof, for people."""
+def as_text(report: Mapping[str, Any]) -> str:
+    """The report, for people."""
     rows = [
         f"  {r['kind']:<10} version {r['from_version']} -> {r['to_version']}  {r['phase']}"
-        f"  in {r['seconds']:.2f} s"
+        f" in {r['seconds']:.2f} s"
         for r in report["rotations"]
     ]
-    asked = {
-        "previous_readable_during_grace": "previous readable by a node during grace",
-        "previous_readable_after": "previous readable by a node after it",
-        "revoked_readable_after": "revoked readable by a node after the emergency",
-        "still_stored": "any former cookie still stored",
-    }
-    proof = [f"  {text:<48} {yes(report[name])}" for name, text in asked.items()]
-    return "\n".join(["", "rotations", *rows, "", "proof", *proof])
-
-
-def is_good(report: dict[str, Any]) -> bool:
-    """Whether everything came out as promised."""
-    return (
-        all(rotation["phase"] == "completed" for rotation in report["rotations"])
-        and report["previous_readable_during_grace"] is True
-        and report["previous_readable_after"] is False
-        and report["revoked_readable_after"] is False
-        and report["still_stored"] is False
-    )
+    answers = kept(report)
+    width = max(map(len, _SHOWN.values()))
+    shown = [f"  {text:<{width}}  {yes(answers[name])}" for name, text in _SHOWN.items()]
+    return "\n".join(["", "rotations", *rows, "", "what was shown", *shown])

@@ -13,7 +13,10 @@ from rotator.beam import bounds, terms
 from rotator.beam.terms import Atom, Charlist, Opaque
 from rotator.errors import BeamProtocolError
 
-names = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+# The atoms true and false come back as bool.
+names = st.text(st.characters(exclude_categories=["Cs"]), max_size=60).filter(
+    lambda name: name not in {"true", "false"}
+)
 keys = st.one_of(names.map(Atom), st.binary(max_size=9), st.integers(min_value=2))
 leaves = st.one_of(
     keys,

@@ -148,4 +148,15 @@ def test_pairs_name_no_cookie_that_is_not_accepted() -> None:
     out = an_emergency(Phase.ROLLING_OUT)
     assert _pairs(out, pins={"a": a_fingerprint(11)}) == {}
     assert _pairs(out, own="f1:throwaway") == {}
-    assert _pairs(out, own=None, read_from=ReadFrom.NONE) == {}
+    assert _pairs(out, own=None, file=None, read_from=ReadFrom.NONE) == {}
+
+
+@pytest.mark.parametrize("read_from", [ReadFrom.BOOT, ReadFrom.NONE])
+def test_a_peer_that_does_not_run_uses_what_its_files_say(read_from):
+    """It comes up with the pins of its boot file, and for others with its cookie file."""
+    said = an_attestation(
+        None, read_from=read_from, file=a_fingerprint(11), boot_pins={"a": a_fingerprint(12)}
+    )
+    cluster = a_cluster(a_rotation(Phase.GRACE), members=[a_member("b", said), a_member("a")])
+    assert pairs_of(cluster, "a") == {"b": 12}
+    assert pairs_of(cluster, "c") == {"b": 11}

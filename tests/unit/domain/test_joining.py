@@ -51,7 +51,8 @@ def _crowd(rotation, *said, others=()):
 )
 def test_a_node_boots_where_cookies_are_not_mixed(rotation, said, may: bool) -> None:
     """Every node that runs is at the target, but for its rows for those that do not run."""
-    assert joining.may_join(_crowd(rotation, said, others=[a_member("c", BOOT)]), "c") is may
+    asks = a_member("c", BOOT, asked_at=NOW - SECOND)
+    assert joining.may_join(_crowd(rotation, said, others=[asks]), "c") is may
 
 
 def test_nobody_boots_before_the_former_version_is_current_again() -> None:
@@ -170,3 +171,15 @@ def test_a_row_that_is_accepted_nowhere_lets_nobody_in() -> None:
     """Equal on both sides is not enough: the cookie must be one that is accepted."""
     peer = a_member("p", replace(ON_THE_WAY, pins={"r": "f1:x"}), last_seen=NOW + SECOND)
     assert not _returns(peer=peer, said=replace(RETURNS, boot_pins={"p": "f1:x"}))
+
+
+@pytest.mark.parametrize(("heard_after", "may"), [(-1, False), (1, True)])
+def test_a_row_that_may_have_been_moved_since_is_not_set_aside(heard_after, may):
+    """Everybody is at the target but for a row for who asks: only a newer report says what it is."""
+    seconds = timedelta(seconds=1)
+    said = an_attestation(12, pins={"a": a_fingerprint(11)})
+    peer = a_member("b", said, last_seen=NOW + heard_after * seconds)
+    boot = an_attestation(None, read_from=ReadFrom.BOOT)
+    asks = a_member("a", boot, asked_at=NOW)
+    crowd = a_crowd(a_cluster(a_rotation(Phase.ROLLING_OUT), members=[peer, asks]))
+    assert joining.may_join(crowd, "a", boot) is may

@@ -265,9 +265,8 @@ def test_a_whole_cluster_that_reboots_in_rolling_out_comes_up_node_by_node() -> 
 def test_a_row_for_the_node_that_wants_to_boot_does_not_keep_it_out() -> None:
     """Its pairs are moved once it runs; waiting for each other both would wait for ever."""
     peer = a_member("b", an_attestation(12, pins={"a": a_fingerprint(11)}))
-    cluster = a_cluster(
-        a_rotation(Phase.ROLLING_BACK, is_rollback=True), members=[a_member("a", BOOT), peer]
-    )
+    asks = a_member("a", BOOT, asked_at=NOW - timedelta(seconds=1))
+    cluster = a_cluster(a_rotation(Phase.ROLLING_BACK, is_rollback=True), members=[asks, peer])
     assert not _attest(cluster, BOOT).may_boot
     back = a_member("b", an_attestation(11, pins={"a": a_fingerprint(12)}))
     assert _attest(cluster.with_member(back), BOOT).may_boot
@@ -292,3 +291,23 @@ def test_an_excused_member_is_awaited_again_once_it_boots() -> None:
     assert booted.change.cluster.generation == 43
     never_seen = a_cluster(members=[a_member("a", is_excused=True)])
     assert not _attest(never_seen, an_attestation()).change.cluster.members["a"].is_excused
+
+
+def test_an_agent_without_its_node_is_no_sign_of_life() -> None:
+    """The node falls silent from when its VM was last heard: a rotation need not wait for ever."""
+    cluster = a_cluster(members=[a_member("a", an_attestation())])
+    said = an_attestation(None, read_from=ReadFrom.NONE)
+    later = a_crowd(cluster, now=NOW + timedelta(seconds=60))
+    found = membership.attest(later, "a", said).change.cluster.members["a"]
+    assert (found.attestation, found.last_seen) == (said, NOW)
+
+
+def test_a_member_that_asks_to_boot_among_mixed_cookies_wakes_its_peers() -> None:
+    """Their next reports decide whether it may: the generation grows once, not at each request."""
+    peer = a_member("b", an_attestation(11))
+    members = [a_member("a", an_attestation(11)), peer]
+    first = _attest(a_cluster(a_rotation(Phase.ROLLING_OUT), members=members), BOOT)
+    assert not first.may_boot
+    assert first.change.cluster.generation == 43
+    again = _attest(first.change.cluster, replace(BOOT, file=a_fingerprint(11)))
+    assert again.change.cluster.generation == 43

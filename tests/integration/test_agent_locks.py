@@ -1,0 +1,223 @@
+"""The agent locks a real node: whoever knew the cookie is out, and stays out."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rotator.agent.boot_files import BootFormat
+from rotator.agent.files import NodeFiles
+from rotator.agent.loop import NodeAgent
+from rotator.agent.orders import LockRound, Orders
+from rotator.agent.settings import NodeSettings
+from rotator.beam import handshake, wire
+from rotator.beam.epmd import port_of
+from rotator.beam.node import PATIENCE, Address, connect
+from rotator.cli.demo.epmd import Erlang, erlang
+from rotator.cli.demo.nodes import BeamNode
+from rotator.domain.cookie import Cookie
+from rotator.domain.ids import ClusterUid, Generation, NodeName, VersionNumber
+from rotator.errors import BeamError, NodeGone, WrongCookie
+from tests.support.parts import need
+
+NAME = NodeName("locked@127.0.0.1")
+LEAKED, NEXT = Cookie("LEAKEDCOOKIE"), Cookie("THENEXTCOOKIE")
+NORMAL = Orders(
+    cluster_uid=ClusterUid("00" * 16),
+    fingerprint_key=b"key",
+    generation=Generation(1),
+    phase=None,
+    target=LEAKED,
+    cookies={VersionNumber(1): LEAKED},
+    accepted=frozenset({LEAKED}),
+    refuse={},
+    lock=None,
+    heals_drift=True,
+    joins=True,
+    members={},
+    pairs={},
+)
+LOCK = replace(NORMAL, generation=Generation(2), phase="locking", lock=LockRound("e1", 1))
+RESET = replace(
+    NORMAL,
+    generation=Generation(3),
+    phase="rolling_out",
+    target=NEXT,
+    cookies={VersionNumber(2): NEXT},
+    accepted=frozenset({NEXT}),
+    refuse={VersionNumber(1): None},
+)
+
+
+@pytest.fixture
+def beam() -> Iterator[Erlang]:
+    """An epmd of this test's own."""
+    need("erl")
+    with erlang() as made:
+        yield made
+
+
+@pytest.fixture
+def node(beam: Erlang) -> Iterator[BeamNode]:
+    """A node with the cookie that has leaked."""
+    made = BeamNode(beam, NAME, cookie=LEAKED.reveal())
+    made.start()
+    made.wait_up()
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+async def agent(beam: Erlang, node: BeamNode, tmp_path: Path) -> AsyncIterator[NodeAgent]:
+    """Its agent, before the emergency."""
+    files = NodeFiles(
+        cookie_file=node.cookie_file, boot_file=node.boot_file, boot_format=BootFormat.ERL
+    )
+    made = NodeAgent(
+        NodeSettings(name=NAME, files=files, epmd_port=beam.epmd_port), state_dir=tmp_path
+    )
+    made.obey(NORMAL)
+    assert (await made.look()).is_settled
+    yield made
+    await made.close()
+
+
+def at(beam: Erlang) -> Address:
+    """Where the node is."""
+    return Address(name=NAME, host="127.0.0.1", epmd_port=beam.epmd_port)
+
+
+async def begin_handshake(beam: Erlang) -> tuple[wire.Wire, int]:
+    """Come as far as the node's challenge, and no further."""
+    port = await port_of("locked", host="127.0.0.1", epmd_port=beam.epmd_port, timeout=PATIENCE)
+    line = await wire.dial("127.0.0.1", port, tls=None, tls_name="")
+    await send(line, struct.pack("!cQIH", b"N", handshake.FLAGS, 0, 9) + b"127.0.0.1")
+    status = await line.frame(2, most=handshake.MAX_MESSAGE)
+    assert status.startswith(b"snamed:")
+    challenge = await line.frame(2, most=handshake.MAX_MESSAGE)
+    return line, int(struct.unpack_from("!cQI", challenge)[2])
+
+
+async def send(line: wire.Wire, message: bytes) -> None:
+    """One message of the handshake."""
+    await line.send(len(message).to_bytes(2, "big") + message)
+
+
+async def finish_handshake(line: wire.Wire, challenge: int, cookie: Cookie) -> bytes:
+    """Answer the challenge with this cookie; what the node says to that."""
+    await send(line, struct.pack("!cI", b"r", 1) + handshake.digest(challenge, cookie.reveal()))
+    return await line.frame(2, most=handshake.MAX_MESSAGE)
+
+
+async def test_a_handshake_that_is_stalled_gets_in_where_only_the_cookie_is_changed(
+    beam: Erlang, node: BeamNode
+) -> None:
+    """OTP looks the cookie up when a handshake begins: what the agent has to reckon with."""
+    line, challenge = await begin_handshake(beam)
+    node.set_cookie(replaced(node, NEXT))
+    try:
+        assert (await finish_handshake(line, challenge, LEAKED)).startswith(b"a")
+    finally:
+        line.abort()
+
+
+def replaced(node: BeamNode, cookie: Cookie) -> Path:
+    """A file with this cookie, for the node's control socket."""
+    path = node.directory / "cookie-to-set"
+    path.write_text(cookie.reveal(), encoding="ascii")
+    path.chmod(0o600)
+    return path
+
+
+async def test_a_handshake_that_was_stalled_over_the_lock_gets_in_nowhere(
+    beam: Erlang, agent: NodeAgent
+) -> None:
+    """Handshakes that began before the node was locked are ended before it says that it is."""
+    line, challenge = await begin_handshake(beam)
+    agent.obey(LOCK)
+    outcome = await agent.look()
+    assert outcome.report is not None
+    assert outcome.report.locked_round == 1
+    try:
+        with pytest.raises(NodeGone):
+            await finish_handshake(line, challenge, LEAKED)
+    finally:
+        line.abort()
+    again = await agent.look()
+    assert again.report is not None
+    assert again.report.links == {}
+
+
+async def test_who_is_linked_is_named_and_cut_and_the_next_round_is_clean(
+    beam: Erlang, agent: NodeAgent
+) -> None:
+    """The first round finds the stranger, the second does not; it comes back with no cookie."""
+    stranger = await connect(at(beam), LEAKED.reveal())
+    agent.obey(LOCK)
+    first = await agent.look()
+    assert first.report is not None
+    assert first.report.foreign_links == [stranger.own_name]
+    await stranger.wait_closed()
+    agent.obey(replace(LOCK, generation=Generation(3), lock=LockRound("e1", 2)))
+    second = await agent.look()
+    assert second.report is not None
+    assert (second.report.locked_round, second.report.foreign_links) == (2, [])
+    for cookie in (LEAKED, NEXT):
+        with pytest.raises(WrongCookie):
+            await connect(at(beam), cookie.reveal())
+
+
+async def test_a_node_that_missed_the_rounds_is_locked_before_it_gets_the_new_cookie(
+    beam: Erlang, agent: NodeAgent
+) -> None:
+    """Who is still linked to it is cut first, and never reads the new cookie through it."""
+    stranger = await connect(at(beam), LEAKED.reveal())
+    read: set[str] = set()
+
+    async def spy() -> None:
+        while True:
+            read.add(str(await stranger.call("erlang", "get_cookie", [])))
+
+    spying = asyncio.create_task(spy())
+    await asyncio.sleep(0)
+    agent.obey(RESET)
+    outcome = await agent.look()
+    for _ in range(10):
+        if outcome.is_settled:
+            break
+        outcome = await agent.look()
+    assert outcome.is_settled
+    with pytest.raises(BeamError):
+        await spying
+    assert NEXT.reveal() not in read
+    assert outcome.report is not None
+    assert outcome.report.uses == 2
+    assert outcome.report.links == {}
+    async with await connect(at(beam), NEXT.reveal()):
+        pass
+
+
+async def test_an_agent_that_is_killed_in_the_middle_of_a_lock_finds_its_way_back(
+    beam: Erlang, node: BeamNode, agent: NodeAgent, tmp_path: Path
+) -> None:
+    """What the VM answers to is in the agent's memory before it is anywhere else."""
+    agent.obey(LOCK)
+    await agent.look()
+    await agent.close()
+    for orders in (LOCK, RESET):
+        another = NodeAgent(agent.settings, state_dir=tmp_path)
+        another.obey(orders)
+        outcome = await another.look()
+        for _ in range(10):
+            outcome = await another.look()
+        assert outcome.is_settled
+        await another.close()
+    assert node.cookie_file.read_text() == NEXT.reveal()
+    assert "throwaway" not in (tmp_path / f"{NAME}.memory").read_text().replace(
+        '"throwaway": null', ""
+    )

@@ -1,0 +1,174 @@
+"""What a node does by itself: order of steps, and what is left alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from rotator.agent.decide import (
+    Boot,
+    Cut,
+    Memory,
+    Own,
+    Pin,
+    Seen,
+    WriteBoot,
+    WriteCookie,
+    decide,
+    foreign,
+)
+from rotator.domain.ids import NodeName, VersionNumber
+from tests.support.agents import ALIEN, ME, NEW, OLD, ROUND, THROWN, TOOL, B, C, orders, settled
+
+LOCK = orders(lock=ROUND, accepted=frozenset({OLD}), target=OLD)
+LOCKED = Memory(generation=5, lock=ROUND, throwaway=THROWN, former=(OLD,))
+#: An emergency after its lock: only the new version is there, the old is known by number.
+AFTER = orders(
+    accepted=frozenset({NEW}), cookies={VersionNumber(2): NEW}, refuse={VersionNumber(1): None}
+)
+
+
+def test_a_node_that_is_as_it_shall_be_is_left_alone() -> None:
+    """No step is taken where nothing differs, whatever the boot file's format carries."""
+    assert decide(orders(), settled(), Memory()) == ()
+    boot = Boot(own=NEW, pins={B: NEW, C: NEW})
+    assert decide(orders(), settled(boot=boot), Memory()) == ()
+
+
+def test_adopting_writes_files_first_and_changes_no_pair() -> None:
+    """Boot file, cookie file, pins with what is used now, own cookie last."""
+    seen = Seen(own=OLD, links={B: False, TOOL: True}, file=OLD)
+    assert decide(orders(), seen, Memory()) == (
+        WriteBoot(Boot(own=NEW, pins={B: OLD, C: OLD})),
+        WriteCookie(NEW),
+        Pin({B: OLD, C: OLD, TOOL: OLD}),
+        Own(NEW),
+    )
+
+
+def test_adopting_keeps_pairs_that_have_moved() -> None:
+    """A row that is there is not written again, and stands in the boot file as it is."""
+    seen = settled(OLD, pins={B: NEW})
+    steps = decide(orders(), seen, Memory())
+    assert WriteBoot(Boot(own=NEW, pins={B: NEW, C: OLD})) in steps
+    assert Pin({C: OLD}) in steps
+
+
+@pytest.mark.parametrize("boot", [None, Boot(pins={}), Boot(pins={B: NEW, C: NEW, TOOL: NEW})])
+def test_a_boot_file_that_differs_is_written(boot: Boot | None) -> None:
+    """Missing, stale or with a name too many: the file comes to say what the VM does."""
+    wanted = WriteBoot(Boot(own=NEW, pins={B: NEW, C: NEW}))
+    assert decide(orders(), settled(boot=boot), Memory()) == (wanted,)
+
+
+def test_rows_that_a_stop_of_distribution_lost_come_back() -> None:
+    """A pair that had not moved is pinned again from the boot file, not to the target."""
+    seen = settled(pins={}, boot=Boot(pins={B: OLD, C: NEW}))
+    assert Pin({B: OLD}) in decide(orders(), seen, Memory())
+
+
+def test_a_lost_row_of_a_cookie_that_is_over_does_not_come_back() -> None:
+    """What is not accepted any more is not read out of an old boot file."""
+    seen = settled(pins={}, boot=Boot(pins={B: ALIEN, C: NEW}))
+    steps = decide(orders(), seen, Memory())
+    assert not any(isinstance(step, Pin) for step in steps)
+    assert WriteBoot(Boot(own=NEW, pins={B: NEW, C: NEW})) in steps
+
+
+@pytest.mark.parametrize(("others", "moves"), [(OLD, False), (NEW, True)])
+def test_rows_of_nobody_wait_for_the_members(others: object, moves: bool) -> None:
+    """A connected tool keeps its row until the members' pairs have moved."""
+    seen = settled(pins={B: others, C: NEW, TOOL: OLD})
+    pinned = [step for step in decide(orders(), seen, Memory()) if isinstance(step, Pin)]
+    assert pinned == ([Pin({TOOL: NEW})] if moves else [])
+
+
+@pytest.mark.parametrize(
+    ("seen", "memory", "changes", "resets"),
+    [
+        (ALIEN, Memory(), {"heals_drift": True}, True),
+        (ALIEN, Memory(), {"heals_drift": False}, False),
+        (THROWN, LOCKED, {"heals_drift": False}, True),
+        (ALIEN, Memory(former=(ALIEN,)), {"heals_drift": False}, True),
+        (ALIEN, Memory(), {"heals_drift": False, "cookies": {VersionNumber(9): ALIEN}}, True),
+    ],
+)
+def test_a_cookie_set_by_hand_is_held_only_where_that_is_wanted(
+    seen: object, memory: Memory, changes: dict[str, object], resets: bool
+) -> None:
+    """What is ours, or a throwaway, is replaced in any case; a foreign one as `on_drift` says."""
+    steps = decide(orders(**changes), settled(seen), memory)  # type: ignore[arg-type]
+    assert bool(steps) is resets
+    if resets:
+        assert steps[-2:] == (Pin({B: NEW, C: NEW}), Own(NEW))
+        assert steps[:2] == (WriteBoot(Boot(own=NEW, pins={B: NEW, C: NEW})), WriteCookie(NEW))
+
+
+def test_nothing_is_locked_before_the_throwaway_is_remembered() -> None:
+    """Without a memory of this very round no step is taken, or the agent would lock itself out."""
+    other = replace(LOCKED, lock=replace(ROUND, number=2))
+    for memory in (Memory(), replace(LOCKED, throwaway=None), other):
+        assert decide(LOCK, settled(OLD), memory) == ()
+
+
+def test_a_lock_is_the_throwaway_everywhere_and_strangers_cut() -> None:
+    """Files, every row and the own cookie change; links to members stay, others go last."""
+    seen = settled(OLD, links={B: False, TOOL: True})
+    steps = decide(LOCK, seen, LOCKED)
+    assert steps[1:] == (
+        WriteCookie(THROWN),
+        Pin({B: THROWN, C: THROWN, TOOL: THROWN}),
+        Own(THROWN),
+        Cut((TOOL,)),
+    )
+    assert isinstance(steps[0], WriteBoot)
+    assert steps[0].boot.own == THROWN
+    assert steps[0].boot.pins == {B: THROWN, C: THROWN}
+
+
+def test_a_row_with_an_odd_name_stops_no_lock() -> None:
+    """The boot file names members alone, so what no boot file can hold stands in the VM only."""
+    odd = NodeName("it's odd@h")
+    steps = decide(LOCK, settled(OLD, pins={odd: OLD}), LOCKED)
+    assert steps[0] == WriteBoot(Boot(own=THROWN, pins={B: THROWN, C: THROWN}))
+    assert steps[2] == Pin({B: THROWN, C: THROWN, odd: THROWN})
+
+
+def test_a_locked_node_stays_locked_and_goes_on_cutting() -> None:
+    """A second look changes nothing, and who comes back is cut again."""
+    assert decide(LOCK, settled(THROWN), LOCKED) == ()
+    back = settled(THROWN, pins={B: THROWN, C: THROWN, TOOL: THROWN}, links={TOOL: True})
+    assert Cut((TOOL,)) in decide(LOCK, back, LOCKED)
+
+
+def test_nobody_is_cut_but_in_an_emergency() -> None:
+    """A stranger's link is a fact, not a reason to cut it."""
+    for seen in (settled(), settled(OLD), settled(ALIEN)):
+        linked = replace(seen, links={TOOL: True})
+        assert not any(isinstance(s, Cut) for s in decide(orders(), linked, Memory()))
+
+
+def test_after_an_emergency_nothing_of_before_is_kept() -> None:
+    """A locked node gets the new version for itself and for every name, tools too."""
+    seen = settled(THROWN, pins={B: THROWN, C: THROWN, TOOL: THROWN})
+    steps = decide(AFTER, seen, LOCKED)
+    assert Pin({B: NEW, C: NEW, TOOL: NEW}) in steps
+    assert steps[-1] == Own(NEW)
+
+
+def test_files_of_a_node_that_is_down_are_brought_on() -> None:
+    """It boots in step: adopted, its peers pinned to what they used; and nothing else is done."""
+    seen = Seen(own=None, file=OLD, boot=Boot(pins={B: NEW}))
+    assert decide(orders(), seen, Memory()) == (
+        WriteBoot(Boot(own=NEW, pins={B: NEW, C: OLD})),
+        WriteCookie(NEW),
+    )
+    assert decide(orders(), Seen(own=None), Memory()) == ()
+    assert decide(orders(), settled(own=None), Memory()) == ()
+
+
+def test_foreign_links_are_those_to_no_live_member() -> None:
+    """A member that is lost or excused is none; one that is unknown counts as live."""
+    made = orders(members={B: "unknown", C: "lost"})
+    assert foreign(made, [B, C, TOOL, ME]) == (ME, C, TOOL)

@@ -1,0 +1,215 @@
+"""`rotator agent` as a program: exit codes, help, and what it does not load."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rotator.agent import main as module
+from rotator.agent.main import main, parser
+from rotator.protocol import v1
+from tests.architecture.test_layers import SERVER_ONLY
+from tests.support.answers import desired, http, problem, serving
+from tests.support.openbao import free_port
+
+CHECKOUT = Path(__file__).parents[3]
+ME = "n0@127.0.0.1"
+ATTESTED = {"generation": 3, "heartbeat_seconds": 15, "join": True}
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """Logging is set up by the program for a process of its own."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+def config(place: Path, port: int = 1, **changes: Any) -> Path:
+    """agent.yaml of one node whose VM is down."""
+    node = {
+        "name": ME, "cookie_file": str(place / "cookie"), "boot_file": str(place / "boot"),
+        "port": free_port(),
+    }  # fmt: skip
+    whole = {
+        "service": f"http://127.0.0.1:{port}", "cluster": "orders",
+        "token_file": str(place / "token"), "state_dir": str(place / "state"), "nodes": [node],
+    }  # fmt: skip
+    (place / "token").write_text("CANARYTOKEN")
+    path = place / "agent.yaml"
+    path.write_text(yaml.safe_dump({**whole, **changes}))
+    return path
+
+
+def run(*arguments: str | Path, code: int) -> subprocess.CompletedProcess[str]:
+    """The program, as a process of its own."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "rotator", "agent", *map(str, arguments)],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert ended.returncode == code, ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "CANARY" not in ended.stdout + ended.stderr
+    return ended
+
+
+def test_help_shows_examples_and_exit_codes() -> None:
+    """Whoever asks sees how it is called and what its end means."""
+    told = run("--help", code=0).stdout
+    for part in ("examples:", "rotator agent boot rabbit@a", "--once", "exit codes:", "7 degraded"):
+        assert part in told
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--nonsense"], ["fly"], ["boot", "--timeout", "soon"], ["-o", "xml"]]
+)
+def test_a_wrong_call_is_usage(arguments: list[str]) -> None:
+    """What it does not know ends it with 2, before it has read anything."""
+    with pytest.raises(SystemExit) as caught:
+        parser().parse_args(arguments)
+    assert caught.value.code == module.USAGE
+
+
+def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    """The path, and how to name another one, with the code of a wrong call."""
+    told = run("--config", tmp_path / "none.yaml", code=module.USAGE).stderr
+    assert "none.yaml" in told
+    assert "--config" in told
+
+
+def test_a_node_that_is_not_in_the_file_is_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The names that there are stand in the error."""
+    assert main(["--config", str(config(tmp_path)), "boot", "other@h"]) == module.USAGE
+    assert ME in capsys.readouterr().err
+
+
+def test_a_service_that_is_away_fails(tmp_path: Path) -> None:
+    """--once and leave end with 1 and one sentence; a node without files does not boot, with 6."""
+    path = config(tmp_path, free_port())
+    for command in (["--once"], ["leave"]):
+        told = run("--config", path, *command, code=module.FAILED).stderr
+        assert "does not answer" in told
+    told = run("--config", path, "boot", "--timeout", "0.1", code=module.TIMED_OUT).stderr
+    assert "no files to boot" in told
+
+
+def test_a_state_directory_that_cannot_be_made_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The place is named, and nothing was asked of anybody."""
+    path = config(tmp_path, state_dir=str(tmp_path / "token" / "state"))
+    assert main(["--config", str(path), "--once"]) == module.FAILED
+    assert "state" in capsys.readouterr().err
+
+
+async def in_a_thread(*arguments: str | Path) -> int:
+    """The program has an event loop of its own."""
+    import asyncio
+
+    return await asyncio.to_thread(main, [str(word) for word in arguments])
+
+
+def answering(answers: dict[str, bytes]) -> Any:
+    """By the method."""
+    return lambda head: answers[head.split(" ")[0]]
+
+
+async def test_once_brings_files_on_and_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that is down gets its files; that it cannot be settled is 7, and it is told."""
+    monkeypatch.setattr(module, "_ONCE_LOOKS", 3)  # a node that is down is not waited for
+    said = answering({"GET": http(200, desired()), "PUT": http(200, ATTESTED)})
+    async with serving(said) as service:
+        path = config(tmp_path, service.port)
+        (tmp_path / "cookie").write_text("CANARYBEFORE")
+        assert await in_a_thread("--config", path, "--once") == module.DEGRADED
+    assert (tmp_path / "cookie").read_text() == "CANARYCURRENT"
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+    assert service.bodies[-1]["read_from"] == "none"
+    assert "CANARY" not in json.dumps(service.bodies)
+
+
+async def test_boot_writes_the_files_and_waits_for_join(tmp_path: Path) -> None:
+    """It attests from the files, and ends well when the service says join, with 6 when it does not in time."""
+    answers = {"GET": http(200, desired()), "PUT": http(200, {**ATTESTED, "join": False})}
+    async with serving(answering(answers)) as service:
+        path = config(tmp_path, service.port)
+        words = ("--config", path, "boot", ME, "--timeout")
+        assert await in_a_thread(*words, "0.1") == module.TIMED_OUT
+        answers["PUT"] = http(200, ATTESTED)
+        assert await in_a_thread(*words, "60") == module.OK
+    assert service.bodies[-1]["read_from"] == "boot"
+    assert (tmp_path / "cookie").read_text() == "CANARYCURRENT"
+    assert not (tmp_path / "state").exists()
+
+
+async def test_a_refusal_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A revoked token ends `boot` and `leave` with 1 and the service's sentence."""
+    async with serving(
+        lambda _: problem(401, "not_authenticated", "A valid token is needed.")
+    ) as s:
+        path = config(tmp_path, s.port)
+        for command in ("boot", "leave", "--once"):
+            assert await in_a_thread("--config", path, command) == module.FAILED
+            assert "A valid token is needed" in capsys.readouterr().err
+
+
+async def test_leave_tells_for_each_node(tmp_path: Path) -> None:
+    """The node leaves by name."""
+    async with serving(lambda _: http(200, {})) as service:
+        assert await in_a_thread("--config", config(tmp_path, service.port), "leave") == module.OK
+    assert service.count("POST") == 1
+
+
+def test_status_is_a_table_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both say the same; what was never seen is 7, and a node in step is 0."""
+    from rotator.agent import status
+    from rotator.agent.loop import Outcome
+
+    path = config(tmp_path)
+    assert main(["--config", str(path), "status"]) == module.DEGRADED
+    assert capsys.readouterr().out == f"{ME}: never seen\n"
+    report = v1.Attestation(generation=3, at="", read_from="vm", own="f1:x", uses=2)
+    outcome = Outcome(report=report, next_look=60, is_settled=True)
+    (tmp_path / "state").mkdir()
+    shown = tmp_path / "state" / f"{ME}.status.json"
+    status.write(shown, outcome, trouble=(), next_look=60)
+    assert main(["--config", str(path), "status", "-o", "json"]) == module.OK
+    [row] = json.loads(capsys.readouterr().out)["nodes"]
+    assert (row["state"], row["uses"]) == ("in step", 2)
+    status.write(shown, outcome, trouble=("odd",), next_look=60)
+    assert main(["--config", str(path), "status"]) == module.DEGRADED
+    told = capsys.readouterr().out
+    assert f"{ME}: in step (seen " in told
+    assert "  ! odd" in told
+
+
+def test_the_agent_loads_no_server_and_no_command_line() -> None:
+    """It runs beside every node, so nothing comes along that it does not need."""
+    source = "import sys; sys.argv = ['rotator', 'agent', '--help']\n"
+    source += "import atexit; atexit.register(lambda: print('LOADED', *sys.modules))\n"
+    source += "from rotator.__main__ import main; main()"
+    loaded = subprocess.run(
+        [sys.executable, "-c", source], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    ).stdout
+    modules = {name.split(".")[0] for name in loaded.partition("LOADED ")[2].split()}
+    assert "msgspec" in modules
+    unwanted = {"typer", "click", "rich", "httpx", "boto3", "requests", "anyio", *SERVER_ONLY}
+    assert unwanted & modules == set()
+    assert "rotator.cli" not in loaded
