@@ -118,11 +118,6 @@ class NodeAgent:
                 replace(self.memory, generation=orders.generation, cluster_uid=orders.cluster_uid)
             )
 
-    def heal_drift(self, *, wanted: bool) -> None:
-        """What the policy says now: a change of it makes no generation."""
-        if self.orders is not None and self.orders.heals_drift != wanted:
-            self.orders = replace(self.orders, heals_drift=wanted)
-
     def _remember(self, memory: Memory) -> None:
         if memory != self.memory:
             memories.store(self.memory_file, memory)

@@ -85,12 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.umask(0o077)
     try:
         settings = configuration.load(given.config)
-<<<<<<< HEAD
         _refuse_failpoints(settings)
-        chosen = _chosen(settings, given.node)
-=======
         chosen = _chosen(settings, given.node, command=given.command)
->>>>>>> main
         if given.command == "status":
             return _status(settings, given.output)
         if given.command == "boot":

@@ -178,11 +178,6 @@ class Runner:
                 self._mind(answer)
                 self._heartbeat = min(max(answer.heartbeat_seconds, 0.1), _SLOWEST_HEARTBEAT)
             self._told, pause = report, _FIRST_PAUSE
-<<<<<<< HEAD
-            self._agent.heal_drift(wanted=answer.on_drift != "hold")
-            self._heartbeat = max(answer.heartbeat_seconds, 0.1)
-=======
->>>>>>> main
             due = loop.time() + self._heartbeat
 
     def _mind(self, answer: v1.Attested) -> None:
