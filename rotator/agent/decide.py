@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from rotator.agent.orders import LockRound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from rotator.agent.orders import Orders
     from rotator.domain.cookie import Cookie
@@ -43,6 +43,7 @@ class Seen:
     own: Cookie | None  #: None: the VM cannot be reached
     pins: Mapping[NodeName, Cookie] = field(default_factory=dict)  #: the rows of `cookies`
     links: Mapping[NodeName, bool] = field(default_factory=dict)  #: connected → is it hidden
+    is_hidden: bool = False  #: the node itself was started as a hidden one: all its links are
     file: Cookie | None = None
     boot: Boot | None = None  #: None: there is no boot file yet
 
@@ -100,16 +101,23 @@ class Cut:
 Step = WriteBoot | WriteCookie | Pin | Own | Cut
 
 
-def decide(orders: Orders, seen: Seen, memory: Memory) -> tuple[Step, ...]:
-    """The steps to take now, in this order; none when all is as it shall be."""
+def decide(
+    orders: Orders, seen: Seen, memory: Memory, *, is_sealed: bool = False
+) -> tuple[Step, ...]:
+    """The steps to take now, in this order; none when all is as it shall be.
+
+    *is_sealed* says that nobody but members can have got at the node's throwaway (`seal`).
+    """
     if seen.own is None:
         return _with_files_alone(orders, seen, memory)
     if orders.lock is not None:
-        return _lock(orders, seen, memory)
+        return _shut_out(orders, seen, memory) if memory.lock == orders.lock else ()
     if seen.own not in orders.accepted:
-        if comes_late(orders, seen, memory):
-            return _shut_out(orders, seen, memory)
-        return _reset(orders, seen) if _must_reset(orders, seen, memory) else ()
+        if not _must_reset(orders, seen, memory):
+            return ()
+        if is_sealed and seen.own == memory.throwaway:
+            return _to_one_cookie(orders, seen, orders.target)
+        return _shut_out(orders, seen, memory)
     if seen.own != orders.target:
         return _adopt(orders, seen)
     return _keep(orders, seen)
@@ -121,14 +129,23 @@ def _with_files_alone(orders: Orders, seen: Seen, memory: Memory) -> tuple[Step,
         return ()  # Nothing is made beside a node that was never there: that is `boot`'s to do.
     boot = seen.boot or Boot()
     as_if = replace(seen, own=seen.file, pins=boot.pins, links={})
-    is_over = orders.is_emergency and orders.lock is None
-    steps = _reset(orders, as_if) if is_over else decide(orders, as_if, memory)
+    is_over = orders.lock is None and seen.file not in orders.accepted
+    if is_over and not _must_reset(orders, as_if, memory):
+        return ()
+    # Nobody is linked to what does not run: its files need no throwaway before they are reset.
+    steps = (
+        _to_one_cookie(orders, as_if, orders.target) if is_over else decide(orders, as_if, memory)
+    )
     return tuple(step for step in steps if isinstance(step, WriteBoot | WriteCookie))
 
 
-def foreign(orders: Orders, links: Iterable[NodeName]) -> tuple[NodeName, ...]:
-    """Connected names that are no live member: tools, strangers, and whoever was excluded."""
-    return tuple(sorted(set(links) - orders.running))
+def foreign(orders: Orders, seen: Seen) -> tuple[NodeName, ...]:
+    """Links to no live member: tools, strangers, whoever was excluded.
+
+    A hidden link under a member's name, too: members of a visible node are linked visibly.
+    """
+    hidden = {name for name, is_hidden in seen.links.items() if is_hidden and not seen.is_hidden}
+    return tuple(sorted((seen.links.keys() - orders.running) | hidden))
 
 
 def _everybody(orders: Orders, seen: Seen) -> set[NodeName]:
@@ -157,33 +174,39 @@ def _files(seen: Seen, boot: Boot, own: Cookie) -> list[Step]:
     return steps
 
 
-def _lock(orders: Orders, seen: Seen, memory: Memory) -> tuple[Step, ...]:
-    return _shut_out(orders, seen, memory) if memory.lock == orders.lock else ()
+def to_lock(
+    orders: Orders, seen: Seen, memory: Memory, *, is_burned: bool = False
+) -> LockRound | None:
+    """The round for which a throwaway has to be made now; None where none is missing.
 
-
-def to_lock(orders: Orders, seen: Seen, memory: Memory) -> LockRound | None:
-    """The round for which a throwaway has to be made now; None where none is missing."""
-    is_late = seen.own is not None and comes_late(orders, seen, memory)
-    lock = orders.lock or (LATE if is_late else None)
-    return None if lock == memory.lock else lock
-
-
-def comes_late(orders: Orders, seen: Seen, memory: Memory) -> bool:
-    """Whether an emergency went on without this node: it still answers to what leaked.
-
-    It is locked by itself before it gets current, or whoever is linked to it would read that.
+    A node with an own cookie that is not accepted is locked by itself before it gets current, or
+    whoever is linked to it would read that. *is_burned*: a stranger was found under its throwaway.
     """
-    is_locked = memory.throwaway is not None and seen.own == memory.throwaway
-    return orders.is_emergency and not is_locked and seen.own not in orders.accepted
+    if orders.lock is not None:
+        return None if orders.lock == memory.lock else orders.lock
+    if seen.own is None or seen.own in orders.accepted or not _must_reset(orders, seen, memory):
+        return None
+    is_late = memory.lock is not None and memory.lock.emergency == LATE.emergency
+    if is_burned and is_late and memory.lock is not None:
+        return LockRound(LATE.emergency, memory.lock.number + 1)
+    holds_one = memory.throwaway is not None and seen.own == memory.throwaway
+    return None if is_late or (holds_one and not is_burned) else LATE
 
 
 def _shut_out(orders: Orders, seen: Seen, memory: Memory) -> tuple[Step, ...]:
-    """The throwaway everywhere, and no link but those to live members."""
+    """The throwaway everywhere, and no link but those to live members.
+
+    Who is linked is cut right before the own cookie changes, so that he has no time to come back
+    and read it; whoever is found after it has read it, and burns it (`seal`).
+    """
     if memory.throwaway is None:
         return ()  # The shell makes a throwaway, and remembers it, first.
+    strangers = foreign(orders, seen)
     steps = _to_one_cookie(orders, seen, memory.throwaway)
-    strangers = foreign(orders, seen.links)
-    return (*steps, Cut(strangers)) if strangers else steps
+    if not strangers:
+        return steps
+    before = tuple(step for step in steps if not isinstance(step, Own))
+    return (*before, Cut(strangers), *steps[len(before) :])
 
 
 def _must_reset(orders: Orders, seen: Seen, memory: Memory) -> bool:
@@ -191,13 +214,6 @@ def _must_reset(orders: Orders, seen: Seen, memory: Memory) -> bool:
     is_throwaway = seen.own == memory.throwaway
     is_ours = seen.own in memory.former or seen.own in orders.cookies.values()
     return orders.is_emergency or is_throwaway or is_ours or orders.heals_drift
-
-
-def _reset(orders: Orders, seen: Seen) -> tuple[Step, ...]:
-    strangers = foreign(orders, seen.links) if orders.is_emergency else ()
-    if strangers:
-        return (Cut(strangers),)  # And looked again, before there is anything to be read.
-    return _to_one_cookie(orders, seen, orders.target)
 
 
 def _adopt(orders: Orders, seen: Seen) -> tuple[Step, ...]:

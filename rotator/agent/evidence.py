@@ -32,8 +32,8 @@ class Proofs:
 class Found:
     """What else is reported of a node."""
 
-    read_from: str = "vm"
-    is_quiet: bool = True  #: no handshake lives that began before the node was locked
+    read_from: str | None = None  #: None: the VM, or nothing where it could not be reached
+    is_sealed: bool = False  #: no handshake lives that began before the node was locked
     proofs: Proofs = field(default_factory=Proofs)
     foreign: tuple[NodeName, ...] = ()  #: links found since the round before
     otp_release: str = ""
@@ -54,7 +54,7 @@ def report(
     return v1.Attestation(
         generation=orders.generation,
         at=now.isoformat(),
-        read_from=found.read_from,
+        read_from=found.read_from or ("none" if seen.own is None else "vm"),
         holds={str(n): orders.fingerprint(cookie) for n, cookie in orders.cookies.items()},
         uses=orders.number_of(seen.own),
         own=shown(seen.own),
@@ -63,7 +63,7 @@ def report(
         boot_pins=rows(seen.boot.pins) if seen.boot else {},
         refuses={str(n): how for n, how in found.proofs.refuses.items()},
         accepts={str(n): how for n, how in found.proofs.accepts.items()},
-        locked_round=locked_in(orders.lock, seen, memory) if found.is_quiet else None,
+        locked_round=locked_in(orders.lock, seen, memory) if found.is_sealed else None,
         foreign_links=list(found.foreign[:_MOST]),
         links={name: v1.Link(hidden=hidden) for name, hidden in sorted(seen.links.items())},
         otp_release=found.otp_release,

@@ -6,42 +6,31 @@ the next look goes on from there. The loop goes on with what it knows while the 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from rotator import failpoints
 from rotator.agent import evidence, pairs
 from rotator.agent import memory as memories
-from rotator.agent.decide import (
-    Cut,
-    Memory,
-    Own,
-    Pin,
-    Seen,
-    Step,
-    WriteBoot,
-    WriteCookie,
-    decide,
-    to_lock,
-)
-from rotator.agent.decide import foreign as foreign_links
+from rotator.agent.decide import Seen, decide, foreign, to_lock
 from rotator.agent.evidence import Found
+from rotator.agent.eyes import Eyes
+from rotator.agent.hands import Hands
 from rotator.agent.node import Vm
 from rotator.agent.prover import Prover
 from rotator.agent.relinker import Relinker
+from rotator.agent.seal import Seal
 from rotator.agent.surroundings import Surveyor
 from rotator.beam.node import Address
 from rotator.domain.cookie import Cookie
-from rotator.errors import AgentFileError, BeamError, NoSuchNode, WrongCookie
+from rotator.errors import AgentFileError, BeamError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
+    from rotator.agent.decide import Memory
     from rotator.agent.orders import Orders
     from rotator.agent.settings import NodeSettings
     from rotator.domain.ids import NodeName
@@ -53,7 +42,6 @@ _SOON: Final = 0.05  #: seconds until the next look while something is under way
 _SLOWEST: Final = 1.0  #: … doubled while nothing moves, up to this
 _WHILE_LOCKING: Final = 0.2  #: strangers that come back are found as fast as this
 _ROUNDS: Final = 8  #: of deciding within one look: each removes its own reason
-_HIGHER_WAITS: Final = 3.0  #: seconds in which the lower name of a pair may move it
 _ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
@@ -72,16 +60,8 @@ class Outcome:
     trouble: tuple[str, ...] = ()
 
 
-@dataclass(slots=True, kw_only=True)
-class _Locking:
-    """Foreign links found since a round began."""
-
-    lock: object = None
-    found: set[NodeName] = field(default_factory=set)
-
-
 class NodeAgent:
-    """The hands for one node; `orders` is set from outside, `look` is called again and again."""
+    """One node's agent; `orders` is set from outside, `look` is called again and again."""
 
     def __init__(self, settings: NodeSettings, *, state_dir: Path) -> None:
         self.settings = settings
@@ -89,14 +69,15 @@ class NodeAgent:
         self.memory_file = state_dir / f"{settings.name}.memory"
         self.memory = memories.load(self.memory_file)
         self._vm = Vm(_address(settings))
-        self._locking = _Locking()
+        self._eyes = Eyes(self._vm, settings.files, met=self._meet)
+        self._hands = Hands(self._vm, settings)
         self._prover = Prover(self._vm)
         self._relinker = Relinker(self._vm)
         self._surveyor = Surveyor(self._vm, settings)
-        self._behind_since: dict[NodeName, float] = {}
+        self._seal: Seal | None = None
+        self._round: object = None  #: of locking, in which strangers are counted
+        self._strangers: frozenset[NodeName] = frozenset()  #: found in this round
         self._pause = _SOON
-        self._last: Seen | None = None
-        self._quiet: Cookie | None = None  #: the throwaway since which no older handshake lives
 
     @property
     def name(self) -> NodeName:
@@ -123,22 +104,30 @@ class NodeAgent:
             memories.store(self.memory_file, memory)
             self.memory = memory
 
+    def _meet(self) -> None:
+        log.info("%s: connected", self.name)
+        self._prover.forget()
+        self._surveyor.forget()
+        self._seal = None
+
     async def look(self, *, now: datetime | None = None) -> Outcome:
         """See, do what is to be done, and say what was seen then."""
         now = now or datetime.now(UTC)  # noqa: TID251 - the agent's outermost place
         orders = self.orders
         fault = memories.fault(self.memory_file)
         trouble = [] if fault is None else [fault]
-        read_from, seen = await self._see(trouble)
+        if orders is not None:
+            await self._relinker.obey(orders)  # Before anything is seen: it sets rows for a moment.
+        seen = await self._see(trouble)
         if orders is None:
+            read_from = "none" if seen.own is None else "vm"
             beat = evidence.heartbeat(read_from=read_from, now=now, generation=0)
             return Outcome(report=beat, next_look=_SLOWEST, is_settled=True, trouble=tuple(trouble))
-        self._note_strangers(orders, seen)
-        await self._relinker.obey(orders)
         try:
             seen = await self._bring_on(orders, seen, trouble)
         except (AgentFileError, BeamError) as error:
             trouble.append(str(error))
+            seen = await self._see(trouble)
         proofs = await self._prover.proofs(orders, seen)
         is_settled = self._is_settled(orders, seen) and self._prover.is_done(orders)
         if is_settled and orders.lock is None:
@@ -146,10 +135,9 @@ class NodeAgent:
         if seen.own is not None:
             await self._relink(orders, seen)
         found = Found(
-            read_from=read_from,
             proofs=proofs,
-            is_quiet=self._quiet is not None and self._quiet == self.memory.throwaway,
-            foreign=tuple(sorted(self._locking.found)),
+            is_sealed=self._seal is not None and self._seal.throwaway == self.memory.throwaway,
+            foreign=tuple(sorted(self._strangers)),
             otp_release=self._surveyor.otp_release,
             preflight=(*trouble, *await self._surveyor.findings(orders, seen)),
         )
@@ -161,141 +149,76 @@ class NodeAgent:
             trouble=found.preflight,
         )
 
-    # --- seeing ---------------------------------------------------------------------------
-
-    async def _see(self, trouble: list[str]) -> tuple[str, Seen]:
-        """Where the evidence comes from, and what it is; without a VM, the files alone."""
-        files = self.settings.files
-        try:
-            file, boot = files.read_cookie(), files.read_boot()
-        except AgentFileError as error:
-            trouble.append(str(error))
-            file, boot = None, None
-        alone = Seen(own=None, file=file, boot=boot)
-        try:
-            if not await self._vm.reach(self._keys(alone)):
-                self._prover.forget()
-                self._surveyor.forget()
-                log.info("%s: connected", self.name)
-            table = await self._vm.look()
-        except NoSuchNode:
-            return "none", alone
-        except WrongCookie:
-            trouble.append(
-                "the node refuses every cookie that is known here: put the one it runs with into"
-                " the cookie file, or restart it"
-            )
-            return "none", alone
-        except BeamError as error:
-            trouble.append(f"the node cannot be reached: {error}")
-            return "none", alone
-        return "vm", replace(alone, own=table.own, pins=table.pins, links=table.links)
-
-    def _keys(self, seen: Seen) -> list[Cookie]:
-        """What the VM may answer to, the likeliest first."""
-        known: list[Cookie | None] = [
-            self._last.own if self._last else None,
-            seen.file,
-            self.memory.throwaway,
-            *self.memory.former,
-            *(self.orders.cookies.values() if self.orders else ()),
-            *(seen.boot.pins.values() if seen.boot else ()),
-        ]
-        return list(dict.fromkeys(cookie for cookie in known if cookie is not None))
-
-    def _note_strangers(self, orders: Orders, seen: Seen) -> None:
-        if self._locking.lock != orders.lock or orders.lock is None:
-            self._locking = _Locking(lock=orders.lock)
-        self._locking.found |= set(foreign_links(orders, seen.links))
+    async def _see(self, trouble: list[str]) -> Seen:
+        served = self.orders.cookies.values() if self.orders else ()
+        keys = (self.memory.throwaway, *self.memory.former, *served)
+        return await self._eyes.see(keys, trouble)
 
     # --- doing ----------------------------------------------------------------------------
 
     async def _bring_on(self, orders: Orders, seen: Seen, trouble: list[str]) -> Seen:
-        self._make_throwaway(orders, seen)
         for _ in range(_ROUNDS):
-            steps = decide(orders, seen, self.memory)
-            for step in steps:
-                await self._take(step)
-            if not steps and not await self._hang_up(seen):
+            is_resealed = await self._watch_the_door(orders, seen)
+            self._make_throwaway(orders, seen)
+            steps = (
+                ()
+                if is_resealed
+                else decide(orders, seen, self.memory, is_sealed=self._keeps_out(seen))
+            )
+            if not steps and not is_resealed:
                 break
+            for step in steps:
+                await self._hands.take(step)
             self._pause = _SOON
-            _, seen = await self._see(trouble)
-            self._note_strangers(orders, seen)
-        self._last = seen
+            seen = await self._see(trouble)
         return await self._move_pairs(orders, seen, trouble)
 
+    async def _watch_the_door(self, orders: Orders, seen: Seen) -> bool:
+        """Count who is linked and should not be; whether the throwaway was sealed just now."""
+        strangers = frozenset(foreign(orders, seen))
+        if self._round != orders.lock or orders.lock is None:
+            self._round, self._strangers = orders.lock, frozenset()
+        throwaway, is_new = self.memory.throwaway, False
+        if throwaway is not None and seen.own == throwaway:
+            connections = await self._vm.connections()
+            is_new = self._seal is None or self._seal.throwaway != throwaway
+            if is_new:
+                count = await self._vm.hang_up()
+                log.info("%s: locked, %d handshakes ended", self.name, count)
+                self._seal = Seal(throwaway=throwaway, links=connections)
+            if self._seal is not None:
+                self._seal, strangers = self._seal.after(connections, strangers)
+        self._strangers |= strangers
+        return is_new
+
+    def _keeps_out(self, seen: Seen) -> bool:
+        seal = self._seal
+        return seal is not None and seal.throwaway == seen.own and not seal.is_broken
+
     def _make_throwaway(self, orders: Orders, seen: Seen) -> None:
-        lock = to_lock(orders, seen, self.memory)
+        seal = self._seal
+        is_burned = seal is not None and seal.is_broken and seal.throwaway == self.memory.throwaway
+        lock = to_lock(orders, seen, self.memory, is_burned=is_burned)
         if lock is None:
             return
         answers_to = (seen.own, seen.file)
         self._remember(
             memories.for_round(self.memory, lock, throwaway=throwaway(), answers_to=answers_to)
         )
-        self._quiet = None
-
-    async def _hang_up(self, seen: Seen) -> bool:
-        """End handshakes that began before the node was locked; whether there was a need to.
-
-        OTP looks the cookie up when a handshake begins, and lets it take seven seconds: whoever
-        stalls one gets in with the former cookie after it was changed.
-        """
-        throwaway = self.memory.throwaway
-        if throwaway is None or seen.own != throwaway or self._quiet == throwaway:
-            return False
-        count = await self._vm.hang_up()
-        if count:
-            log.warning("%s: ended %d handshakes under way", self.name, count)
-        self._quiet = throwaway
-        return True
-
-    async def _take(self, step: Step) -> None:
-        name = type(step).__name__
-        log.debug("%s: %s", self.name, name)
-        failpoints.hit(name, "before")
-        match step:
-            case WriteBoot(boot):
-                await asyncio.to_thread(self.settings.files.write_boot, boot)
-            case WriteCookie(cookie):
-                await asyncio.to_thread(self.settings.files.write_cookie, cookie)
-            case Pin(pins):
-                await self._vm.pin(pins)
-            case Own(cookie):
-                await self._vm.set_own(cookie)
-                log.info("%s: own cookie changed", self.name)
-            case Cut(names):
-                log.warning("%s: cut %d foreign links", self.name, len(names))
-                await self._vm.cut(names)
-        failpoints.hit(name, "after")
+        self._seal = None
 
     async def _move_pairs(self, orders: Orders, seen: Seen, trouble: list[str]) -> Seen:
         if seen.own is None or orders.lock is not None or seen.own not in orders.accepted:
             return seen
-        linked = seen.links.keys() & orders.awaited_peers
-        views = await self._vm.views(linked)
+        views = await self._vm.views(seen.links.keys() & orders.awaited_peers)
         wanted = pairs.to_move(orders, seen, views, me=self.name)
-        due = self._mine_to_move(wanted)
-        if due:
-            moved = await asyncio.gather(*(self._vm.move(p, c) for p, c in due.items()))
-            log.info("%s: moved %d of %d pairs", self.name, sum(moved), len(due))
+        if await self._hands.move(wanted):
             self._pause = _SOON
-            _, seen = await self._see(trouble)
+            seen = await self._see(trouble)
             for step in decide(orders, seen, self.memory):
-                await self._take(step)
-            _, seen = await self._see(trouble)
-            self._last = seen
+                await self._hands.take(step)
+            seen = await self._see(trouble)
         return seen
-
-    def _mine_to_move(self, wanted: Mapping[NodeName, Cookie]) -> dict[NodeName, Cookie]:
-        """The lower name moves a pair; the higher one where the lower has not for a while."""
-        now = asyncio.get_running_loop().time()
-        since = {peer: self._behind_since.get(peer, now) for peer in wanted}
-        self._behind_since = since
-        return {
-            peer: cookie
-            for peer, cookie in wanted.items()
-            if self.name < peer or now - since[peer] >= _HIGHER_WAITS
-        }
 
     async def _relink(self, orders: Orders, seen: Seen) -> None:
         may = (

@@ -16,7 +16,7 @@ from rotator import failpoints
 from rotator.agent.files import cookie_of
 from rotator.agent.pairs import View
 from rotator.beam import node as beam
-from rotator.beam.terms import Atom, Charlist, text
+from rotator.beam.terms import Atom, Charlist, Opaque, text
 from rotator.domain.ids import NodeName
 from rotator.errors import BeamError, BeamProtocolError, CallFailed, WrongCookie
 
@@ -47,6 +47,7 @@ class About:
     arguments: Sequence[tuple[str, tuple[str, ...]]] = field(repr=False)
     has_pins: bool  #: OTP 24.1 and later
     is_rabbit: bool
+    is_hidden: bool  #: started with ``-hidden``: every link of it is
     os_pid: int
 
 
@@ -144,6 +145,7 @@ class Vm:
             arguments=_arguments(arguments),
             has_pins=has_pins is True,
             is_rabbit=rabbit != Atom("undefined"),
+            is_hidden=any(flag == "hidden" for flag, _ in _arguments(arguments)),
             os_pid=int(text(pid)),
         )
 
@@ -182,6 +184,12 @@ class Vm:
             *(self._call("erlang", "exit", [owner, Atom("kill")]) for owner in waiting)
         )
         return len(waiting)
+
+    async def connections(self) -> dict[NodeName, bytes]:
+        """Who is linked, each with the process that keeps this very connection."""
+        rows = await self._call("ets", "tab2list", [Atom("sys_dist")])
+        ours = self._open().own_name
+        return {name: owner for name, owner in _linked(rows) if name != ours}
 
     async def views(self, peers: Iterable[NodeName]) -> dict[NodeName, View]:
         """What each linked peer's VM says; without those that do not answer in time."""
@@ -288,6 +296,19 @@ def _shaking_hands(term: object) -> list[object]:
                 found.append(owner)
             case (Atom("connection"), _, _, Atom("up_pending"), _, _, owner, *_):
                 found.append(owner)
+            case _:
+                pass
+    return found
+
+
+def _linked(term: object) -> list[tuple[NodeName, bytes]]:
+    found: list[tuple[NodeName, bytes]] = []
+    for row in term if isinstance(term, list) else []:
+        match row:
+            case (
+                Atom("connection"), Atom() as name, _, Atom("up" | "up_pending"), Opaque() as owner, *_
+            ):  # fmt: skip
+                found.append((NodeName(name), owner.external))
             case _:
                 pass
     return found

@@ -8,7 +8,6 @@ import secrets
 import traceback
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from rotator.agent import status
@@ -28,6 +27,7 @@ log = logging.getLogger(__name__)
 WAIT_SECONDS: Final = 60  #: of one long poll
 _HEARTBEAT: Final = 15.0  #: until the service has said what it wants
 _AFTER_FAILURE: Final = 1.0
+_STALE_AFTER: Final = 10.0  #: seconds that a look may take, and more
 _SLOWEST_HEARTBEAT: Final = 3600.0
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 10.0
@@ -44,6 +44,7 @@ class Runner:
         self._news = asyncio.Event()  #: there is something to tell
         self._is_answered = False  #: the service has said what it wants, or that it wants nothing
         self._report: v1.Attestation | None = None
+        self._looked_at = 0.0  #: when that was seen
         self._told: v1.Attestation | None = None
         self._heartbeat = _HEARTBEAT
         self._troubles: dict[str, str] = {}  #: by what was asked of the service
@@ -142,6 +143,7 @@ class Runner:
         is_bare = outcome.report is not None and outcome.report.generation == 0
         if outcome.report is not None and not (is_bare and self._awaits_more):
             self._report = outcome.report
+            self._looked_at = asyncio.get_running_loop().time()
             self._news.set()
         trouble = tuple(dict.fromkeys((*outcome.trouble, *self._troubles.values())))
         status.write(self._status_file, outcome, trouble=trouble, next_look=next_look)
@@ -160,8 +162,7 @@ class Runner:
             if report is None or (self._says_the_same(report) and loop.time() < due):
                 continue
             try:
-                now = datetime.now(UTC).isoformat()  # noqa: TID251 - the agent's outermost place
-                answer = await self._server.attest(self._agent.name, replace(report, at=now))
+                answer = await self._attest(report)
             except ServiceAway as error:
                 self._trouble("report", str(error))
                 self._told = None
@@ -179,6 +180,13 @@ class Runner:
                 self._heartbeat = min(max(answer.heartbeat_seconds, 0.1), _SLOWEST_HEARTBEAT)
             self._told, pause = report, _FIRST_PAUSE
             due = loop.time() + self._heartbeat
+
+    async def _attest(self, report: v1.Attestation) -> v1.Attested:
+        """Tell what was seen; evidence that is not read any more is none, and silence says so."""
+        age = asyncio.get_running_loop().time() - self._looked_at
+        if age > 2 * self._heartbeat + _STALE_AFTER:
+            raise ServiceAway(f"nothing is reported: the last look at the node is {age:.0f} s old")
+        return await self._server.attest(self._agent.name, report)
 
     def _mind(self, answer: v1.Attested) -> None:
         """A policy that changes makes no new generation: it comes with the next heartbeat."""

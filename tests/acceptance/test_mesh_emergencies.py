@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,28 @@ from tests.support.service import wait_for
 pytestmark = pytest.mark.timeout(600)
 
 VICTIM = "n2@127.0.0.1"
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Four nodes for most tests of this module; a lock is waited for, as long as it takes."""
+    need("erl", "erlc", "epmd")
+    with fleet(tmp_path_factory.mktemp("fleet"), 4, lock_timeout="5m") as made:
+        yield made
 
 
 @pytest.fixture
-def four(tmp_path: Path) -> Iterator[Fleet]:
-    """Four nodes; a lock is waited for, for as long as it takes."""
-    need("erl", "erlc", "epmd")
-    with fleet(tmp_path, 4, lock_timeout="5m") as made:
-        yield made
+def four(shared: Fleet) -> Fleet:
+    """The same, settled."""
+    shared.begin()
+    return shared
 
 
 def stalking(made: Fleet) -> Any:
     """An intruder with the current cookie, linked to every node."""
-    return intruder(made.erlang, made.names, cookie=made.current())
+    name = f"intruder{next(_NUMBERS)}@127.0.0.1"
+    return intruder(made.erlang, made.names, cookie=made.current(), name=name)
 
 
 def kinds(rotation: dict[str, Any]) -> list[str]:
@@ -52,7 +62,7 @@ def assert_out(made: Fleet, him: Intruder) -> None:
 def rounds_were_clean(made: Fleet, done: dict[str, Any]) -> bool:
     """Whether every node had attested the last round before the new version was written."""
     (revoked,) = (fact for fact in done["facts"] if fact["kind"] == "VersionsRevoked")
-    last = {}
+    last: dict[str, int | None] = {}
     for fact in made.facts("MemberAttested"):
         if fact["seq"] < revoked["seq"]:
             last[fact["details"]["node"]] = fact["details"]["locked_round"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import struct
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,10 +21,12 @@ from rotator.beam import handshake, wire
 from rotator.beam.epmd import port_of
 from rotator.beam.node import PATIENCE, Address, connect
 from rotator.cli.demo.epmd import Erlang, erlang
+from rotator.cli.demo.intruder import intruder
 from rotator.cli.demo.nodes import BeamNode
 from rotator.domain.cookie import Cookie
 from rotator.domain.ids import ClusterUid, Generation, NodeName, VersionNumber
 from rotator.errors import BeamError, NodeGone, WrongCookie
+from rotator.protocol import v1
 from tests.support.parts import need
 
 NAME = NodeName("locked@127.0.0.1")
@@ -172,34 +176,101 @@ async def test_who_is_linked_is_named_and_cut_and_the_next_round_is_clean(
             await connect(at(beam), cookie.reveal())
 
 
-async def test_a_node_that_missed_the_rounds_is_locked_before_it_gets_the_new_cookie(
-    beam: Erlang, agent: NodeAgent
-) -> None:
-    """Who is still linked to it is cut first, and never reads the new cookie through it."""
-    stranger = await connect(at(beam), LEAKED.reveal())
-    read: set[str] = set()
+AFTER = replace(RESET, generation=Generation(5), phase=None, refuse={})
 
-    async def spy() -> None:
-        while True:
-            read.add(str(await stranger.call("erlang", "get_cookie", [])))
 
-    spying = asyncio.create_task(spy())
-    await asyncio.sleep(0)
-    agent.obey(RESET)
-    outcome = await agent.look()
-    for _ in range(10):
-        if outcome.is_settled:
-            break
+async def settled(agent: NodeAgent) -> v1.Attestation:
+    """What it reports once its node is as its orders say."""
+    for _ in range(200):
         outcome = await agent.look()
-    assert outcome.is_settled
-    with pytest.raises(BeamError):
-        await spying
-    assert NEXT.reveal() not in read
-    assert outcome.report is not None
-    assert outcome.report.uses == 2
-    assert outcome.report.links == {}
+        if outcome.is_settled:
+            assert outcome.report is not None
+            return outcome.report
+        await asyncio.sleep(min(outcome.next_look, 0.1))
+    raise AssertionError(outcome.trouble)
+
+
+class Spy:
+    """Comes in with every cookie that he ever read, reads on, and comes back when he is cut."""
+
+    def __init__(self, beam: Erlang) -> None:
+        self._beam = beam
+        self.read = [LEAKED.reveal()]
+
+    async def lurk(self) -> None:
+        """Until cancelled; four of him at once."""
+        await asyncio.gather(*(self._lurk() for _ in range(4)))
+
+    async def _lurk(self) -> None:
+        while True:
+            with suppress(BeamError):
+                async with await connect(at(self._beam), self.read[-1]) as node:
+                    while True:
+                        found = str(await node.call("erlang", "get_cookie", []))
+                        if found not in self.read:
+                            self.read.append(found)
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("orders", [RESET, AFTER])
+@pytest.mark.parametrize("attempt", range(3))
+async def test_a_node_that_missed_the_rounds_is_locked_before_it_gets_the_new_cookie(
+    beam: Erlang, agent: NodeAgent, orders: Orders, attempt: int
+) -> None:
+    """Who is still linked comes back with what he reads, and never reads the new cookie.
+
+    Also where the emergency is over, and nothing in the orders speaks of it.
+    """
+    del attempt
+    spy = Spy(beam)
+    spying = asyncio.create_task(spy.lurk())
+    while not (await agent.look()).report.links:  # type: ignore[union-attr]
+        await asyncio.sleep(0.01)
+    agent.obey(orders)
+    report = await settled(agent)
+    assert (report.uses, report.links) == (2, {})
+    assert (await agent.look()).report.links == {}  # type: ignore[union-attr]
+    spying.cancel()
+    assert NEXT.reveal() not in spy.read
     async with await connect(at(beam), NEXT.reveal()):
         pass
+
+
+async def test_a_stalled_handshake_is_ended_before_a_late_node_is_reset(
+    beam: Erlang, agent: NodeAgent
+) -> None:
+    """It began with the leaked cookie, and ends nowhere."""
+    line, challenge = await begin_handshake(beam)
+    agent.obey(RESET)
+    assert (await settled(agent)).uses == 2
+    try:
+        with pytest.raises(NodeGone):
+            await finish_handshake(line, challenge, LEAKED)
+    finally:
+        line.abort()
+
+
+async def test_who_calls_himself_like_a_member_is_found_and_cut(
+    beam: Erlang, agent: NodeAgent
+) -> None:
+    """A hidden link under a member's name is a stranger's."""
+    name = NodeName("impostor@127.0.0.1")
+    members = {name: "live"}
+    with intruder(beam, [NAME], cookie=LEAKED.reveal(), name=name) as him:
+        agent.obey(replace(LOCK, members=members))
+        first = (await agent.look()).report
+        assert first is not None
+        assert first.foreign_links == [name]
+        agent.obey(
+            replace(LOCK, generation=Generation(3), lock=LockRound("e1", 2), members=members)
+        )
+        second = (await agent.look()).report
+        assert second is not None
+        assert (second.locked_round, second.foreign_links) == (2, [])
+        agent.obey(replace(RESET, members=members))
+        assert (await settled(agent)).uses == 2
+        seen = him.intrusion()
+    assert hashlib.sha256(NEXT.reveal().encode()).hexdigest() not in seen.cookies
 
 
 async def test_an_agent_that_is_killed_in_the_middle_of_a_lock_finds_its_way_back(

@@ -211,7 +211,7 @@ class Mesh(RuleBasedStateMachine):
                 throwaway=Cookie(f"throwaway{next(_fresh)}"),
                 answers_to=(seen.own, seen.file),
             )
-        node.steps = list(decide(orders, seen, node.memory))
+        node.steps = list(decide(orders, seen, node.memory, is_sealed=True))
         if node.steps or not node.is_up:
             return
         self.mend_pairs(node, orders, seen, is_late=is_late)

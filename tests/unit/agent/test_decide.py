@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rotator.agent.decide import (
+    LATE,
     Boot,
     Cut,
     Memory,
@@ -17,7 +18,9 @@ from rotator.agent.decide import (
     WriteCookie,
     decide,
     foreign,
+    to_lock,
 )
+from rotator.agent.orders import LockRound
 from rotator.domain.ids import NodeName, VersionNumber
 from tests.support.agents import ALIEN, ME, NEW, OLD, ROUND, THROWN, TOOL, B, C, orders, settled
 
@@ -97,12 +100,52 @@ def test_rows_of_nobody_wait_for_the_members(others: object, moves: bool) -> Non
 def test_a_cookie_set_by_hand_is_held_only_where_that_is_wanted(
     seen: object, memory: Memory, changes: dict[str, object], resets: bool
 ) -> None:
-    """What is ours, or a throwaway, is replaced in any case; a foreign one as `on_drift` says."""
-    steps = decide(orders(**changes), settled(seen), memory)  # type: ignore[arg-type]
-    assert bool(steps) is resets
-    if resets:
-        assert steps[-2:] == (Pin({B: NEW, C: NEW}), Own(NEW))
-        assert steps[:2] == (WriteBoot(Boot(own=NEW, pins={B: NEW, C: NEW})), WriteCookie(NEW))
+    """What is ours, or a throwaway, is replaced in any case; a foreign one as `on_drift` says.
+
+    Never at once: under a throwaway first, or whoever is linked would read what it is replaced by.
+    """
+    made = orders(**changes)
+    held = settled(seen)  # type: ignore[arg-type]
+    is_locked = memory.throwaway == seen
+    assert to_lock(made, held, memory) == (LATE if resets and not is_locked else None)
+    late = memory if is_locked else replace(memory, lock=LATE, throwaway=THROWN)
+    steps = decide(made, held, late)
+    assert bool(steps) is (resets and not is_locked)
+    if steps:
+        assert steps[-2:] == (Pin({B: THROWN, C: THROWN}), Own(THROWN))
+
+
+def test_a_locked_node_is_reset_when_nobody_else_can_have_its_throwaway() -> None:
+    """Files first, then every row, then the own cookie; not before it is sealed."""
+    locked = settled(THROWN)
+    assert decide(AFTER, locked, LOCKED) == ()
+    steps = decide(AFTER, locked, LOCKED, is_sealed=True)
+    assert steps == (
+        WriteBoot(Boot(own=NEW, pins={B: NEW, C: NEW})),
+        WriteCookie(NEW),
+        Pin({B: NEW, C: NEW}),
+        Own(NEW),
+    )
+
+
+def test_a_throwaway_that_a_stranger_may_have_is_replaced() -> None:
+    """As often as somebody is found under it, each time by a round of the node's own."""
+    locked = settled(THROWN)
+    assert to_lock(AFTER, locked, LOCKED) is None
+    assert to_lock(AFTER, locked, LOCKED, is_burned=True) == LATE
+    late = replace(LOCKED, lock=LATE)
+    assert to_lock(AFTER, locked, late) is None
+    assert to_lock(AFTER, locked, late, is_burned=True) == LockRound("late", 1)
+    assert to_lock(LOCK, locked, LOCKED, is_burned=True) is None, (
+        "the service begins the next round"
+    )
+
+
+def test_a_node_that_was_away_over_a_whole_emergency_is_locked_first() -> None:
+    """Nothing in its orders speaks of the emergency any more; what it answers to is not accepted."""
+    made = orders(phase=None, accepted=frozenset({NEW}), cookies={VersionNumber(2): NEW})
+    assert not made.is_emergency
+    assert to_lock(made, settled(OLD), Memory()) == LATE
 
 
 def test_nothing_is_locked_before_the_throwaway_is_remembered() -> None:
@@ -113,14 +156,14 @@ def test_nothing_is_locked_before_the_throwaway_is_remembered() -> None:
 
 
 def test_a_lock_is_the_throwaway_everywhere_and_strangers_cut() -> None:
-    """Files, every row and the own cookie change; links to members stay, others go last."""
+    """Files, every row and the own cookie change; links to members stay, others go right before it."""
     seen = settled(OLD, links={B: False, TOOL: True})
     steps = decide(LOCK, seen, LOCKED)
     assert steps[1:] == (
         WriteCookie(THROWN),
         Pin({B: THROWN, C: THROWN, TOOL: THROWN}),
-        Own(THROWN),
         Cut((TOOL,)),
+        Own(THROWN),
     )
     assert isinstance(steps[0], WriteBoot)
     assert steps[0].boot.own == THROWN
@@ -152,7 +195,7 @@ def test_nobody_is_cut_but_in_an_emergency() -> None:
 def test_after_an_emergency_nothing_of_before_is_kept() -> None:
     """A locked node gets the new version for itself and for every name, tools too."""
     seen = settled(THROWN, pins={B: THROWN, C: THROWN, TOOL: THROWN})
-    steps = decide(AFTER, seen, LOCKED)
+    steps = decide(AFTER, seen, LOCKED, is_sealed=True)
     assert Pin({B: NEW, C: NEW, TOOL: NEW}) in steps
     assert steps[-1] == Own(NEW)
 
@@ -171,4 +214,12 @@ def test_files_of_a_node_that_is_down_are_brought_on() -> None:
 def test_foreign_links_are_those_to_no_live_member() -> None:
     """A member that is lost or excused is none; one that is unknown counts as live."""
     made = orders(members={B: "unknown", C: "lost"})
-    assert foreign(made, [B, C, TOOL, ME]) == (ME, C, TOOL)
+    links = dict.fromkeys([B, C, TOOL, ME], False)
+    assert foreign(made, settled(links=links)) == (ME, C, TOOL)
+
+
+def test_a_hidden_link_under_the_name_of_a_member_is_foreign() -> None:
+    """Members are linked visibly, unless the node itself is a hidden one."""
+    seen = settled(links={B: True, C: False})
+    assert foreign(orders(), seen) == (B,)
+    assert foreign(orders(), replace(seen, is_hidden=True)) == ()

@@ -29,7 +29,8 @@ def found(
     files = NodeFiles(cookie_file=place / "c", boot_file=place / "b", boot_format=kind)
     files.write_cookie(Cookie("C"))
     of_the_vm = {
-        "name": ME, "otp_release": "25", "has_pins": True, "is_rabbit": False, "os_pid": 1,
+        "name": ME, "otp_release": "25", "has_pins": True, "is_rabbit": False, "is_hidden": False,
+        "os_pid": 1,
         **changes.pop("about", {}),
     }  # fmt: skip
     about = About(arguments=arguments, **of_the_vm)
@@ -83,6 +84,12 @@ def test_a_boot_without_pins_is_no_finding(tmp_path: Path) -> None:
 def test_arguments_are_not_in_a_repr(tmp_path: Path) -> None:
     """A log line with what was found shows no cookie out of them."""
     about = About(
-        name=ME, otp_release="25", arguments=[OWN], has_pins=True, is_rabbit=False, os_pid=1
+        name=ME,
+        otp_release="25",
+        arguments=[OWN],
+        has_pins=True,
+        is_rabbit=False,
+        is_hidden=False,
+        os_pid=1,
     )
     assert "CANARY" not in repr(Surroundings(about=about, environment={"X": NEW}))

@@ -266,3 +266,26 @@ async def test_leaving_a_service_that_is_away_does_not_keep_the_agent(
         )
         await runner.leave(here.agent, server)
     assert "could not leave" in caplog.text
+
+
+async def test_evidence_that_is_not_read_any_more_is_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look that hangs lets the node fall silent: the last report is not sent again as if it were new."""
+    monkeypatch.setattr(runner, "_STALE_AFTER", 0.2)
+    script = Script()
+    script.report = attested(0.1)
+    async with running(tmp_path, script) as here:
+        await here.until(lambda: here.service.bodies)
+        hangs = asyncio.Event()
+
+        async def look() -> Outcome:
+            hangs.set()
+            return await asyncio.Future()
+
+        monkeypatch.setattr(here.agent, "look", look)
+        await asyncio.wait_for(hangs.wait(), 60)
+        await asyncio.sleep(0.6)
+        told = len(here.service.bodies)
+        await asyncio.sleep(0.5)
+        assert len(here.service.bodies) == told

@@ -189,6 +189,12 @@ def test_a_member_that_may_not_boot_yet_is_remembered_since_when_it_asks() -> No
     assert first.members["a"].asked_at == NOW
     later = membership.attest(a_crowd(first, now=NOW + timedelta(seconds=9)), "a", BOOT)
     assert later.change is None
+    beside = membership.attest(
+        a_crowd(first, now=NOW + timedelta(seconds=9)),
+        "a",
+        an_attestation(None, read_from=ReadFrom.NONE),
+    )
+    assert beside.change.cluster.members["a"].asked_at == NOW, "its agent finds no VM meanwhile"
     over = replace(first, rotation=None)
     assert _attest(over, BOOT).change.cluster.members["a"].asked_at is None
     assert _attest(first, an_attestation()).change.cluster.members["a"].asked_at is None
