@@ -192,7 +192,7 @@ def test_no_node_gets_the_new_cookie_before_a_clean_round_of_locking(
     emergency = begin(service, "emergency")
     for node in nodes:
         node.look()
-        assert node.desired["lock"] == {"round": 1}
+        assert node.desired["lock"] == {"round": 1, "emergency": emergency}
         assert node.desired["adopt"] is None
         assert node.desired["current"]["number"] == 1
         node.obey()

@@ -68,7 +68,7 @@ async def test_versions_that_an_emergency_revokes_are_told_by_number_alone(world
     assert put.status_code == 200, put.text
     await world.rotate(kind="emergency", reason="leak")
     locked = (await world.desired()).json()
-    assert locked["lock"] == {"round": 1}
+    assert locked["lock"]["round"] == 1
     assert locked["adopt"] is None
     await world.call(
         "POST",
