@@ -217,10 +217,7 @@ class Spy:
 async def test_a_node_that_missed_the_rounds_is_locked_before_it_gets_the_new_cookie(
     beam: Erlang, agent: NodeAgent, orders: Orders, attempt: int
 ) -> None:
-    """Who is still linked comes back with what he reads, and never reads the new cookie.
-
-    Also where the emergency is over, and nothing in the orders speaks of it.
-    """
+    """Who is linked comes back with what he reads, never with the new cookie, in and after an emergency."""
     del attempt
     spy = Spy(beam)
     spying = asyncio.create_task(spy.lurk())

@@ -100,10 +100,7 @@ def test_rows_of_nobody_wait_for_the_members(others: object, moves: bool) -> Non
 def test_a_cookie_set_by_hand_is_held_only_where_that_is_wanted(
     seen: object, memory: Memory, changes: dict[str, object], resets: bool
 ) -> None:
-    """What is ours, or a throwaway, is replaced in any case; a foreign one as `on_drift` says.
-
-    Never at once: under a throwaway first, or whoever is linked would read what it is replaced by.
-    """
+    """What is ours is replaced in any case, a foreign one as `on_drift` says, under a throwaway first."""
     made = orders(**changes)
     held = settled(seen)  # type: ignore[arg-type]
     is_locked = memory.throwaway == seen
