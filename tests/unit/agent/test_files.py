@@ -267,12 +267,13 @@ def test_a_death_between_any_two_lines_leaves_a_whole_file(tmp_path: Path) -> No
 
 
 WRITING = """
-import sys
+import sys, time
 from pathlib import Path
 from rotator.agent import files
 path, letter = Path(sys.argv[1]), sys.argv[2]
 for number in range(int(sys.argv[3])):
     files.replace(path, letter * 20000, mode=0o400)
+    time.sleep(0.001)  # so that the other one gets its turn, however slow the disk is
 """
 
 
@@ -291,6 +292,58 @@ def test_two_writers_at_once_leave_one_whole_file(tmp_path: Path) -> None:
     assert [writer.returncode for writer in writers] == [0, 0]
     assert mixed == 0
     assert [found.name for found in tmp_path.iterdir()] == ["cookie"]
+
+
+@as_root
+def test_nobody_else_can_hold_the_agent_up() -> None:
+    """Another user who locks the directory, which everybody may read, stops no write."""
+    with tempfile.TemporaryDirectory(prefix="files-") as name:
+        place = Path(name)
+        place.chmod(0o755)
+        source = "import fcntl, os, sys, time; os.setuid(65534)\n"
+        source += "fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX)\n"
+        source += "print('locked', flush=True); time.sleep(600)"
+        stranger = subprocess.Popen(
+            [sys.executable, "-c", source, name], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            assert stranger.stdout is not None
+            assert stranger.stdout.readline() == "locked\n"
+            node_files(place).write_cookie(Cookie("NEW"))
+            assert node_files(place).read_cookie() == Cookie("NEW")
+        finally:
+            stranger.kill()
+            stranger.communicate()
+
+
+def test_a_lock_that_is_never_given_back_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer that hangs is waited for a while, then named by its lock; the file stays as it was."""
+    monkeypatch.setattr(files, "_PATIENCE", 0.05)
+    made = node_files(tmp_path)
+    made.write_cookie(Cookie("OLD"))
+    with files._locked(made.cookie_file):
+        assert mode(tmp_path / ".cookie.rotator-lock") == 0o600
+        with pytest.raises(AgentFileError, match=r"another process holds .*rotator-lock"):
+            made.write_cookie(Cookie("NEW"))
+        assert made.read_cookie() == Cookie("OLD")
+    made.write_cookie(Cookie("NEW"))
+    assert [path.name for path in tmp_path.iterdir()] == ["cookie"]
+
+
+def test_a_lock_left_by_a_run_that_was_killed_is_no_obstacle(tmp_path: Path) -> None:
+    """It is taken over and goes; a link in its place is never followed."""
+    made, victim = node_files(tmp_path), tmp_path / "victim"
+    lock = tmp_path / ".cookie.rotator-lock"
+    lock.touch(mode=0o600)
+    made.write_cookie(Cookie("NEW"))
+    assert not lock.exists()
+    lock.symlink_to(victim)
+    with pytest.raises(AgentFileError, match="cookie cannot be written"):
+        made.write_cookie(Cookie("NEWER"))
+    assert made.read_cookie() == Cookie("NEW")
+    assert not victim.exists()
 
 
 def python(source: str, *arguments: str) -> subprocess.CompletedProcess[str]:
