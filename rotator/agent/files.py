@@ -81,9 +81,17 @@ def cookie_of(text: str) -> Cookie:
 
 
 def _read(path: Path) -> str | None:
+    """Through links, as a node reads it; of a regular file alone, for others may never end."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(_MAX_BYTES + 1)
+        # Without O_NONBLOCK a named pipe is not even opened until somebody writes to it.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise AgentFileError(f"{path} cannot be read: it is no regular file")
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                raw = file.read(_MAX_BYTES + 1)
+        finally:
+            os.close(handle)
     except FileNotFoundError:
         return None
     except OSError as error:

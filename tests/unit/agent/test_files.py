@@ -393,6 +393,33 @@ def test_a_huge_or_broken_file_is_bounded(tmp_path: Path) -> None:
         made.read_cookie()
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["pipe", "device", "directory"])
+def test_what_is_no_file_hangs_nobody(tmp_path: Path, kind: str) -> None:
+    """A named pipe, a device or a directory under a file's name, or behind a link, is an error that names it."""
+    made, place = node_files(tmp_path), tmp_path / "odd"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "device":
+        place.symlink_to("/dev/zero")
+    else:
+        place.mkdir()
+    made.cookie_file.symlink_to(place)
+    made.boot_file.symlink_to(place)
+    reads = (made.read_cookie, made.read_boot, lambda: made.write_boot(BOOT))
+    for read, name in zip(reads, ("cookie", "boot", "boot"), strict=True):
+        with pytest.raises(AgentFileError, match=rf"{name} cannot be read: .*(file|directory)"):
+            read()
+
+
+def test_a_link_is_read_through(tmp_path: Path) -> None:
+    """A cookie file that is a link to a file is read as the node reads it."""
+    made = node_files(tmp_path)
+    (tmp_path / "real").write_text("LINKED")
+    made.cookie_file.symlink_to(tmp_path / "real")
+    assert made.read_cookie() == Cookie("LINKED")
+
+
 def test_oddities_say_what_would_undo_the_work(tmp_path: Path) -> None:
     """A file that others can read, or that is not there, is named; a good one is not."""
     made = node_files(tmp_path)
