@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rotator.agent.decide import Boot
 
 _MAX_BYTES: Final = 4 * 1024 * 1024
+_STAND_IN: Final = "not-representable:"
 _PATIENCE: Final = 5.0  #: seconds for another writer of the same file, who takes milliseconds
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
 #: What OTP takes (auth.erl): printable characters, line ends behind them are no part of it.
@@ -53,7 +54,8 @@ class NodeFiles:
         return cookie_of(found[1] if found else text)
 
     def write_cookie(self, cookie: Cookie) -> None:
-        """As OTP wants it: 0400, no newline needed."""
+        """As OTP wants it: 0400, no newline needed. `AgentFileError` for a stand-in."""
+        _check_real(cookie, "the cookie")
         replace(self.cookie_file, cookie.reveal(), mode=0o400)
 
     def read_boot(self) -> Boot | None:
@@ -62,7 +64,11 @@ class NodeFiles:
         return None if text is None else boot_files.parse(self.boot_format, text)
 
     def write_boot(self, boot: Boot) -> None:
-        """Replace it; `AgentFileError` where a file that is not ours lies there."""
+        """Replace it; `AgentFileError` where a file that is not ours lies there, or for a stand-in."""
+        if boot.own is not None:
+            _check_real(boot.own, "the cookie")
+        for peer, cookie in boot.pins.items():
+            _check_real(cookie, f"the cookie for {peer}")
         text = _read(self.boot_file)
         if text and text.strip() and not boot_files.is_ours(self.boot_format, text):
             raise AgentFileError(
@@ -77,7 +83,17 @@ def cookie_of(text: str) -> Cookie:
         return Cookie(text)
     except InvalidCookie:
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        return Cookie(f"not-representable:{digest}")
+        return Cookie(f"{_STAND_IN}{digest}")
+
+
+def _check_real(cookie: Cookie, what: str) -> None:
+    """A node that booted with a stand-in would have a cookie that nobody else uses."""
+    if cookie.reveal().startswith(_STAND_IN):
+        raise AgentFileError(
+            f"{what} that the node uses has characters that no file of the agent's can hold: set"
+            " one of printable ASCII without spaces by hand (erlang:set_cookie), or restart the"
+            " node with the cookie file"
+        )
 
 
 def _read(path: Path) -> str | None:

@@ -384,6 +384,24 @@ def test_a_cookie_that_is_not_ours_is_another_one(tmp_path: Path, text: str) -> 
     assert cookie_of(text) != cookie_of(text + "x")
 
 
+def test_a_stand_in_is_never_written(tmp_path: Path) -> None:
+    """What stands for a cookie that cannot be held gets into no file, and the error says what to do."""
+    made, odd = node_files(tmp_path), cookie_of("CANARY with spaces")
+    made.write_cookie(Cookie("OLD"))
+    made.write_boot(BOOT)
+    before = [made.cookie_file.read_bytes(), made.boot_file.read_bytes()]
+    for write in (
+        lambda: made.write_cookie(odd),
+        lambda: made.write_boot(Boot(own=odd, pins={})),
+        lambda: made.write_boot(Boot(own=Cookie("OWN"), pins={NodeName("c@h"): odd})),
+    ):
+        with pytest.raises(AgentFileError, match=r"cookie .*set_cookie.*restart") as caught:
+            write()
+        assert "CANARY" not in str(caught.value)
+        assert odd.reveal() not in str(caught.value)
+    assert [made.cookie_file.read_bytes(), made.boot_file.read_bytes()] == before
+
+
 def test_a_huge_or_broken_file_is_bounded(tmp_path: Path) -> None:
     """A file that is larger than any of this kind is an error and not read into memory."""
     made = node_files(tmp_path)
