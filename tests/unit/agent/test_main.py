@@ -160,14 +160,35 @@ async def test_boot_writes_the_files_and_waits_for_join(tmp_path: Path) -> None:
 
 
 async def test_a_refusal_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A revoked token ends `boot` and `leave` with 1 and the service's sentence."""
+    """A revoked token ends `leave` and `--once` with 1 and the service's sentence."""
     async with serving(
         lambda _: problem(401, "not_authenticated", "A valid token is needed.")
     ) as s:
         path = config(tmp_path, s.port)
-        for command in ("boot", "leave", "--once"):
+        for command in ("leave", "--once"):
             assert await in_a_thread("--config", path, command) == module.FAILED
             assert "A valid token is needed" in capsys.readouterr().err
+
+
+async def test_a_refused_token_stops_the_boot_of_a_node_without_files_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without files the end is 6; with them it is 0, and the log says it loudly."""
+    async with serving(
+        lambda _: problem(401, "not_authenticated", "A valid token is needed.")
+    ) as s:
+        path = config(tmp_path, s.port)
+        words = ("--config", path, "boot", "--timeout", "0.1")
+        assert await in_a_thread(*words) == module.TIMED_OUT
+        assert "no files to boot" in capsys.readouterr().err
+        (tmp_path / "cookie").write_text("CANARYBEFORE")
+        (tmp_path / "boot").write_text("# written by rotator agent: do not edit\n")
+        assert await in_a_thread(*words) == module.OK
+    told = caplog.text + capsys.readouterr().err
+    assert "WITHOUT THE SERVICE'S WORD" in told
+    assert "A valid token is needed" in told
+    assert "CANARY" not in told
+    assert (tmp_path / "cookie").read_text() == "CANARYBEFORE"
 
 
 async def test_leave_tells_for_each_node(tmp_path: Path) -> None:
