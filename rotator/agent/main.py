@@ -7,6 +7,7 @@ import asyncio
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -83,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stream=sys.stderr,
     )
     os.umask(0o077)
+    _dump_no_core()
     try:
         settings = configuration.load(given.config)
         _refuse_failpoints(settings)
@@ -90,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.command == "status":
             return _status(settings, given.output)
         if given.command == "boot":
-            return asyncio.run(_boot(settings, chosen, patience=given.timeout))
+            return asyncio.run(_boot(settings, chosen[0], patience=given.timeout))
         _prepare(settings)
         if given.command == "leave":
             return asyncio.run(_leave(settings, chosen))
@@ -103,6 +105,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(error, TIMED_OUT)
     except RotatorError as error:
         return _failed(error, FAILED)
+
+
+def _dump_no_core() -> None:
+    """It would hold cookies."""
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
 
 
 def _refuse_failpoints(settings: AgentSettings) -> None:
@@ -144,10 +152,8 @@ def _prepare(settings: AgentSettings) -> None:
         raise AgentFileError(f"{settings.state_dir}: {error.strerror}") from None
 
 
-async def _boot(settings: AgentSettings, nodes: Sequence[NodeSettings], *, patience: float) -> int:
-    server = _server(settings)
-    for node in nodes:
-        log.info("%s: %s", node.name, await boot.prepare(node, server, patience=patience))
+async def _boot(settings: AgentSettings, node: NodeSettings, *, patience: float) -> int:
+    log.info("%s: %s", node.name, await boot.prepare(node, _server(settings), patience=patience))
     return OK
 
 

@@ -191,6 +191,19 @@ async def test_a_refused_token_stops_the_boot_of_a_node_without_files_alone(
     assert (tmp_path / "cookie").read_text() == "CANARYBEFORE"
 
 
+def test_no_core_dump_is_left_of_an_agent(tmp_path: Path) -> None:
+    """Whatever limit it is started with, a crash of `boot` or of the agent that stays writes no cookie to a disk."""
+    source = "import resource as r, sys; _, most = r.getrlimit(r.RLIMIT_CORE)\n"
+    source += "r.setrlimit(r.RLIMIT_CORE, (most, most))\n"
+    source += "from rotator.agent.main import main; main(sys.argv[1:])\n"
+    source += "print('LIMIT', r.getrlimit(r.RLIMIT_CORE)[0])"
+    path = str(config(tmp_path, free_port()))
+    for command in ("boot", "--once"):
+        words = [sys.executable, "-c", source, "--config", path, command, "--timeout", "0"]
+        ended = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+        assert "LIMIT 0\n" in ended.stdout, ended.stderr
+
+
 async def test_leave_tells_for_each_node(tmp_path: Path) -> None:
     """The node leaves by name."""
     async with serving(lambda _: http(200, {})) as service:
