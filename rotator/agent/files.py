@@ -6,24 +6,18 @@ OTP wants them, renamed. So a node never reads half a file, whenever it boots.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import os
 import re
-import secrets
 import stat
-import time
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rotator.agent import boot_files
+from rotator.agent import boot_files, locks
 from rotator.domain.cookie import Cookie
 from rotator.errors import AgentFileError, InvalidCookie
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from rotator.agent.boot_files import BootFormat
@@ -31,8 +25,6 @@ if TYPE_CHECKING:
 
 _MAX_BYTES: Final = 4 * 1024 * 1024
 _STAND_IN: Final = "not-representable:"
-_PATIENCE: Final = 5.0  #: seconds for another writer of the same file, who takes milliseconds
-_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
 #: What OTP takes (auth.erl): printable characters, line ends behind them are no part of it.
 _COOKIE_FILE: Final = re.compile(r"([ -~]+)[\r\n ]*")
 
@@ -125,7 +117,7 @@ def replace(path: Path, text: str, *, mode: int) -> None:
     """
     fresh = path.with_name(f".{path.name}.rotator-new")
     try:
-        with _locked(path):
+        with locks.alone_at(path, owner=_owner(path)):
             fresh.unlink(missing_ok=True)
             try:
                 _write(fresh, text, mode=mode, owner=_owner(path))
@@ -164,63 +156,6 @@ def _sync(directory: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Alone at *path*, by a file that nobody but its owner can open, and so lock.
-
-    It is removed while it is locked: who gets the lock of a file that is gone tries again.
-    """
-    place = path.with_name(f".{path.name}.rotator-lock")
-    ends_at = time.monotonic() + _PATIENCE
-    while True:
-        handle = _lock_file(place, owner=_owner(path))
-        try:
-            if _is_locked(handle) and _is_at(handle, place):
-                try:
-                    yield
-                finally:
-                    place.unlink(missing_ok=True)
-                return
-        finally:
-            os.close(handle)
-        if time.monotonic() >= ends_at:
-            raise AgentFileError(f"{path} cannot be written: another process holds {place}")
-        time.sleep((1 + secrets.randbelow(10)) / 1000)  # noqa: TID251 - milliseconds
-
-
-def _lock_file(place: Path, *, owner: tuple[int, int]) -> int:
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    while True:
-        try:
-            handle = os.open(place, flags | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            with suppress(FileNotFoundError):  # Removed meanwhile.
-                return os.open(place, flags)
-        else:
-            if os.geteuid() == 0:
-                os.fchown(handle, *owner)  # If this run is killed, the node's user can go on.
-            return handle
-
-
-def _is_locked(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-        # A file system that knows no locks has to do without.
-    return True
-
-
-def _is_at(handle: int, place: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), place.lstat())
-    except FileNotFoundError:
-        return False
 
 
 def oddities(path: Path) -> list[str]:

@@ -10,12 +10,13 @@ import os
 import resource
 import signal
 import sys
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from rotator import failpoints
-from rotator.agent import boot, runner, status
+from rotator.agent import boot, locks, runner, status
 from rotator.agent import settings as configuration
 from rotator.agent.loop import NodeAgent
 from rotator.agent.orders import orders_of
@@ -23,7 +24,7 @@ from rotator.agent.server import Server
 from rotator.errors import AgentFileError, BootRefused, ConfigurationError, RotatorError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rotator.agent.settings import AgentSettings, NodeSettings
 
@@ -96,9 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _prepare(settings)
         if given.command == "leave":
             return asyncio.run(_leave(settings, chosen))
-        if given.once:
-            return asyncio.run(_once(settings, chosen))
-        return asyncio.run(_run(settings, chosen))
+        with _alone(settings, chosen):
+            return asyncio.run((_once if given.once else _run)(settings, chosen))
     except ConfigurationError as error:
         return _failed(error, USAGE)
     except BootRefused as error:
@@ -150,6 +150,16 @@ def _prepare(settings: AgentSettings) -> None:
         settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise AgentFileError(f"{settings.state_dir}: {error.strerror}") from None
+
+
+@contextmanager
+def _alone(settings: AgentSettings, nodes: Sequence[NodeSettings]) -> Iterator[None]:
+    """One agent a node: two would undo each other's work."""
+    with ExitStack() as held:
+        for node in nodes:
+            lock = settings.state_dir / f"{node.name}.lock"
+            held.enter_context(locks.hold(lock, what=f"an agent for {node.name}"))
+        yield
 
 
 async def _boot(settings: AgentSettings, node: NodeSettings, *, patience: float) -> int:
