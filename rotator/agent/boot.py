@@ -16,7 +16,7 @@ from rotator.agent import evidence
 from rotator.agent.decide import Boot, Memory, Seen
 from rotator.agent.evidence import Found
 from rotator.agent.orders import orders_of
-from rotator.errors import AgentConflict, BootRefused, ServiceAway
+from rotator.errors import AgentConflict, AgentRefused, BootRefused, ServiceAway
 
 if TYPE_CHECKING:
     from rotator.agent.orders import Orders
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PAUSE: Final = 0.5
-_AWAY: Final = 10.0  #: seconds for a service that does not answer, before the files have to do
+_AWAY: Final = 10.0  #: seconds without an answer, or refused, before the files have to do
 
 
 def files_for(orders: Orders, found: Seen) -> tuple[Boot, bool]:
@@ -53,12 +53,11 @@ def _still_good(orders: Orders, cookie: Cookie | None) -> Cookie | None:
 async def prepare(node: NodeSettings, server: Server, *, patience: float) -> str:
     """Write the files and wait until the answer is `join`; a sentence on what was done.
 
-    Raises `BootRefused` after *patience* seconds; a service that is away is no reason not to boot
-    a node that has its files.
+    Raises `BootRefused` when the answer is "not now" for *patience* seconds. A service that is away,
+    or a token that it does not take, is no reason not to boot a node that has its files.
     """
-    loop = asyncio.get_running_loop()
-    ends_at = loop.time() + patience
-    away_until = loop.time() + min(_AWAY, patience)
+    ends_at = _now() + patience
+    heard_at = _now()
     orders: Orders | None = None
     while True:
         try:
@@ -67,14 +66,16 @@ async def prepare(node: NodeSettings, server: Server, *, patience: float) -> str
             orders = None if desired is None else orders_of(desired, node.name)
             if orders is None:
                 return "the cluster has no version yet: the node boots as it is"
+            heard_at = _now()
             if await _may_join(node, server, orders):
                 return f"wrote current and {len(orders.members)} pins"
         except AgentConflict as error:
             log.info("%s: %s", node.name, error)  # Something changed meanwhile: ask again.
-        except ServiceAway as error:
-            if loop.time() >= away_until:
+            heard_at = _now()
+        except (ServiceAway, AgentRefused) as error:
+            if _now() >= min(heard_at + _AWAY, ends_at):
                 return _with_what_is_there(node, error)
-        if loop.time() >= ends_at:
+        if _now() >= ends_at:
             raise BootRefused(
                 f"{node.name} may not join yet: running nodes use different cookies just now"
                 f" ({orders.phase if orders else 'unknown phase'}). Try again when the rotation is"
@@ -98,7 +99,16 @@ async def _may_join(node: NodeSettings, server: Server, orders: Orders) -> bool:
     return answer.join
 
 
-def _with_what_is_there(node: NodeSettings, error: ServiceAway) -> str:
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _with_what_is_there(node: NodeSettings, error: ServiceAway | AgentRefused) -> str:
     if node.files.read_cookie() is None or node.files.read_boot() is None:
         raise BootRefused(f"{error}, and there are no files to boot {node.name} with yet") from None
-    return f"{error}: the node boots with the files that are there"
+    log.error(
+        "%s BOOTS WITHOUT THE SERVICE'S WORD, with the files of before (%s). If a rotation"
+        " runs, its links may be refused until the agent can ask again",
+        node.name, error,
+    )  # fmt: skip
+    return "the node boots with the files that are there"

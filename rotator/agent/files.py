@@ -6,27 +6,25 @@ OTP wants them, renamed. So a node never reads half a file, whenever it boots.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
 import stat
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rotator.agent import boot_files
+from rotator.agent import boot_files, locks
 from rotator.domain.cookie import Cookie
 from rotator.errors import AgentFileError, InvalidCookie
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from rotator.agent.boot_files import BootFormat
     from rotator.agent.decide import Boot
 
 _MAX_BYTES: Final = 4 * 1024 * 1024
+_STAND_IN: Final = "not-representable:"
 #: What OTP takes (auth.erl): printable characters, line ends behind them are no part of it.
 _COOKIE_FILE: Final = re.compile(r"([ -~]+)[\r\n ]*")
 
@@ -48,7 +46,8 @@ class NodeFiles:
         return cookie_of(found[1] if found else text)
 
     def write_cookie(self, cookie: Cookie) -> None:
-        """As OTP wants it: 0400, no newline needed."""
+        """As OTP wants it: 0400, no newline needed. `AgentFileError` for a stand-in."""
+        _check_real(cookie, "the cookie")
         replace(self.cookie_file, cookie.reveal(), mode=0o400)
 
     def read_boot(self) -> Boot | None:
@@ -57,7 +56,11 @@ class NodeFiles:
         return None if text is None else boot_files.parse(self.boot_format, text)
 
     def write_boot(self, boot: Boot) -> None:
-        """Replace it; `AgentFileError` where a file that is not ours lies there."""
+        """Replace it; `AgentFileError` where a file that is not ours lies there, or for a stand-in."""
+        if boot.own is not None:
+            _check_real(boot.own, "the cookie")
+        for peer, cookie in boot.pins.items():
+            _check_real(cookie, f"the cookie for {peer}")
         text = _read(self.boot_file)
         if text and text.strip() and not boot_files.is_ours(self.boot_format, text):
             raise AgentFileError(
@@ -72,13 +75,31 @@ def cookie_of(text: str) -> Cookie:
         return Cookie(text)
     except InvalidCookie:
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        return Cookie(f"not-representable:{digest}")
+        return Cookie(f"{_STAND_IN}{digest}")
+
+
+def _check_real(cookie: Cookie, what: str) -> None:
+    """A node that booted with a stand-in would have a cookie that nobody else uses."""
+    if cookie.reveal().startswith(_STAND_IN):
+        raise AgentFileError(
+            f"{what} that the node uses has characters that no file of the agent's can hold: set"
+            " one of printable ASCII without spaces by hand (erlang:set_cookie), or restart the"
+            " node with the cookie file"
+        )
 
 
 def _read(path: Path) -> str | None:
+    """Through links, as a node reads it; of a regular file alone, for others may never end."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(_MAX_BYTES + 1)
+        # Without O_NONBLOCK a named pipe is not even opened until somebody writes to it.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise AgentFileError(f"{path} cannot be read: it is no regular file")
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                raw = file.read(_MAX_BYTES + 1)
+        finally:
+            os.close(handle)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -96,7 +117,7 @@ def replace(path: Path, text: str, *, mode: int) -> None:
     """
     fresh = path.with_name(f".{path.name}.rotator-new")
     try:
-        with _locked(path.parent) as directory:
+        with locks.alone_at(path, owner=_owner(path)):
             fresh.unlink(missing_ok=True)
             try:
                 _write(fresh, text, mode=mode, owner=_owner(path))
@@ -104,7 +125,7 @@ def replace(path: Path, text: str, *, mode: int) -> None:
             except BaseException:
                 fresh.unlink(missing_ok=True)
                 raise
-            os.fsync(directory)
+            _sync(path.parent)
     except OSError as error:
         raise AgentFileError(f"{path} cannot be written: {error.strerror}") from None
 
@@ -129,13 +150,10 @@ def _owner(path: Path) -> tuple[int, int]:
     return found.st_uid, found.st_gid
 
 
-@contextmanager
-def _locked(directory: Path) -> Iterator[int]:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with suppress(OSError):  # A file system that knows no locks has to do without.
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield handle
+        os.fsync(handle)
     finally:
         os.close(handle)
 

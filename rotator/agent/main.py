@@ -7,14 +7,16 @@ import asyncio
 import json
 import logging
 import os
+import resource
 import signal
 import sys
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from rotator import failpoints
-from rotator.agent import boot, runner, status
+from rotator.agent import boot, locks, runner, status
 from rotator.agent import settings as configuration
 from rotator.agent.loop import NodeAgent
 from rotator.agent.orders import orders_of
@@ -22,7 +24,7 @@ from rotator.agent.server import Server
 from rotator.errors import AgentFileError, BootRefused, ConfigurationError, RotatorError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rotator.agent.settings import AgentSettings, NodeSettings
 
@@ -83,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stream=sys.stderr,
     )
     os.umask(0o077)
+    _dump_no_core()
     try:
         settings = configuration.load(given.config)
         _refuse_failpoints(settings)
@@ -90,19 +93,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.command == "status":
             return _status(settings, given.output)
         if given.command == "boot":
-            return asyncio.run(_boot(settings, chosen, patience=given.timeout))
+            return asyncio.run(_boot(settings, chosen[0], patience=given.timeout))
         _prepare(settings)
         if given.command == "leave":
             return asyncio.run(_leave(settings, chosen))
-        if given.once:
-            return asyncio.run(_once(settings, chosen))
-        return asyncio.run(_run(settings, chosen))
+        with _alone(settings, chosen):
+            return asyncio.run((_once if given.once else _run)(settings, chosen))
     except ConfigurationError as error:
         return _failed(error, USAGE)
     except BootRefused as error:
         return _failed(error, TIMED_OUT)
     except RotatorError as error:
         return _failed(error, FAILED)
+
+
+def _dump_no_core() -> None:
+    """It would hold cookies."""
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
 
 
 def _refuse_failpoints(settings: AgentSettings) -> None:
@@ -144,10 +152,18 @@ def _prepare(settings: AgentSettings) -> None:
         raise AgentFileError(f"{settings.state_dir}: {error.strerror}") from None
 
 
-async def _boot(settings: AgentSettings, nodes: Sequence[NodeSettings], *, patience: float) -> int:
-    server = _server(settings)
-    for node in nodes:
-        log.info("%s: %s", node.name, await boot.prepare(node, server, patience=patience))
+@contextmanager
+def _alone(settings: AgentSettings, nodes: Sequence[NodeSettings]) -> Iterator[None]:
+    """One agent a node: two would undo each other's work."""
+    with ExitStack() as held:
+        for node in nodes:
+            lock = settings.state_dir / f"{node.name}.lock"
+            held.enter_context(locks.hold(lock, what=f"an agent for {node.name}"))
+        yield
+
+
+async def _boot(settings: AgentSettings, node: NodeSettings, *, patience: float) -> int:
+    log.info("%s: %s", node.name, await boot.prepare(node, _server(settings), patience=patience))
     return OK
 
 

@@ -42,7 +42,6 @@ class Orders:
     refuse: Mapping[VersionNumber, Cookie | None]  #: to be shown refused; None: by number only
     lock: LockRound | None
     heals_drift: bool
-    joins: bool
     members: Mapping[NodeName, str]  #: liveness; without the node itself
     pairs: Mapping[NodeName, Cookie]  #: what each peer last attested that it uses for this node
 
@@ -91,7 +90,6 @@ def orders_of(desired: v1.Desired, me: NodeName) -> Orders | None:
         refuse={**{VersionNumber(v.number): Cookie(v.cookie) for v in refused}, **by_number},
         lock=LockRound(desired.lock.emergency, desired.lock.round) if desired.lock else None,
         heals_drift=desired.on_drift != "hold",
-        joins=desired.join,
         members={NodeName(n): state for n, state in desired.members.items() if n != me},
         pairs={
             NodeName(peer): cookies[VersionNumber(number)]

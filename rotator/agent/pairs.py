@@ -52,11 +52,6 @@ def _wanted(
     return lower if lower in orders.accepted else orders.target
 
 
-def unsettled(orders: Orders, seen: Seen) -> set[NodeName]:
-    """Running members whose pair is not at the target yet, as far as this side shows."""
-    return {peer for peer in orders.running if seen.uses(peer) != orders.target}
-
-
 def missing_links(orders: Orders, seen: Seen) -> set[NodeName]:
     """Members that run, or may at any moment, and that this node is not linked to.
 

@@ -46,7 +46,7 @@ def _of_the_vm(node: NodeSettings, about: About) -> Iterator[str]:
     if about.name != node.name:
         yield f"the node calls itself {about.name}: name it so in agent.yaml"
     if not about.has_pins:
-        yield f"OTP {about.otp_release} is older than 24.1: a boot file with pins cannot be read"
+        yield f"OTP {about.otp_release} is older than 25: a boot file with pins may not be read"
 
 
 def _of_arguments(node: NodeSettings, found: Surroundings, *, boot: Boot | None) -> Iterator[str]:

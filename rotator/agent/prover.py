@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rotator.agent.node import Vm
     from rotator.agent.orders import Orders
     from rotator.domain.cookie import Cookie
-    from rotator.domain.ids import VersionNumber
+    from rotator.domain.ids import ClusterUid, VersionNumber
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +38,19 @@ class Prover:
 
     def __init__(self, vm: Vm) -> None:
         self._vm = vm
-        self._known: dict[VersionNumber, Cookie] = {}
+        self._uid: ClusterUid | None = None
+        self._known: dict[VersionNumber, Cookie] = {}  #: of this cluster
         self._case = _Case()
 
     def learn(self, orders: Orders) -> None:
-        """Remember cookies by number: an emergency names what it revokes by number alone."""
+        """Remember cookies by number: an emergency names what it revokes by number alone.
+
+        In another cluster of the same name (it was begun anew) each number is another cookie.
+        """
+        if orders.cluster_uid != self._uid:
+            self._known.clear()
+            self.forget()
+            self._uid = orders.cluster_uid
         for number, cookie in orders.cookies.items():
             self._known.pop(number, None)
             self._known[number] = cookie
@@ -70,6 +78,9 @@ class Prover:
             self._case = _Case(target=target, wanted=wanted)
         if not self.is_done(orders) and target is not None:
             await self._prove(orders, target)
+            if not await self._is_same_vm():
+                self.forget()
+                return Proofs()
         return Proofs(refuses=dict(self._case.refuses), accepts=dict(self._case.accepts))
 
     async def _prove(self, orders: Orders, target: VersionNumber) -> None:
@@ -91,6 +102,17 @@ class Prover:
             case.accepts[target] = "handshake"
         elif accepted is None and case.tries >= _TRIES:
             case.accepts[target] = "read_back"
+
+    async def _is_same_vm(self) -> bool:
+        """Whether the VM that was looked at is up: handshakes reach whichever is there.
+
+        The VM is called over the connection of the look; only a look makes another one.
+        """
+        try:
+            await self._vm.look()
+        except BeamError:
+            return False
+        return True
 
     async def _is_accepted(self, cookie: Cookie) -> bool | None:
         """None: the handshake came to no end."""

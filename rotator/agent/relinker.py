@@ -2,7 +2,8 @@
 
 Where a link cannot be made the two sides may be out of step (a node died between two writes), so
 the other accepted version is tried, too; the pair is made equal afterwards, hand in hand. Each try
-does both: a node that was down at the first may come up with either.
+does both: a node that was down at the first may come up with either. The jitter sees to it that two
+sides that try at the same moment, and so miss each other, do not go on doing so.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Relinker:
     def __init__(self, vm: Vm) -> None:
         self._vm = vm
         self._tasks: dict[NodeName, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._now: tuple[Orders, Seen] | None = None
 
@@ -57,17 +59,22 @@ class Relinker:
             if task.done():  # It was linked, and is missing again.
                 del self._tasks[peer]
         for peer in self._tasks.keys() - missing:
-            self._tasks.pop(peer).cancel()
+            self._end(self._tasks.pop(peer))
         for peer in missing - self._tasks.keys():
             self._tasks[peer] = asyncio.create_task(self._until_linked(peer))
 
     async def close(self) -> None:
-        """Stop trying."""
-        tasks = list(self._tasks.values())
+        """Stop trying; every row that was changed for a try is put back."""
+        for task in self._tasks.values():
+            self._end(task)
         self._tasks.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._ending, return_exceptions=True)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        """Cancel it; it ends when it has put its row back."""
+        task.cancel()
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     async def _until_linked(self, peer: NodeName) -> None:
         pause = _FIRST
@@ -94,15 +101,20 @@ class Relinker:
         if other is None or mine is None:
             return False
         is_linked = False
-        await self._vm.pin({peer: other})
+        pinning = asyncio.ensure_future(self._vm.pin({peer: other}))
         try:
+            await asyncio.shield(pinning)
             is_linked = await self._vm.link(peer)
         finally:
             if not is_linked:
-                await asyncio.shield(self._put_back(peer, mine))
+                await asyncio.shield(self._put_back(peer, mine, after=pinning))
         if is_linked:
             log.info("linked to %s with the other version; the pair will be moved", peer)
         return is_linked
 
-    async def _put_back(self, peer: NodeName, cookie: Cookie) -> None:
+    async def _put_back(
+        self, peer: NodeName, cookie: Cookie, *, after: asyncio.Future[None]
+    ) -> None:
+        """Calls that are under way at once may come to the VM in any order: one after the other."""
+        await asyncio.wait([after])
         await self._vm.pin({peer: cookie})

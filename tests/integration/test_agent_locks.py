@@ -42,7 +42,6 @@ NORMAL = Orders(
     refuse={},
     lock=None,
     heals_drift=True,
-    joins=True,
     members={},
     pairs={},
 )

@@ -101,7 +101,6 @@ class Mesh(RuleBasedStateMachine):
             refuse=self.refuse,
             lock=self.lock,
             heals_drift=True,
-            joins=True,
             members={peer: "live" for peer in NAMES if peer != name},
             pairs={peer: node.uses(name) for peer, node in self.nodes.items() if peer != name},
         )

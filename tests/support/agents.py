@@ -27,7 +27,6 @@ def orders(**changes: Any) -> Orders:
         "refuse": {},
         "lock": None,
         "heals_drift": True,
-        "joins": True,
         "members": {B: "live", C: "live"},
         "pairs": {},
     }

@@ -20,7 +20,7 @@ from rotator.agent.settings import NodeSettings
 from rotator.domain.cookie import Cookie
 from rotator.errors import BootRefused
 from tests.support.agents import ALIEN, ME, NEW, OLD, B, C, orders
-from tests.support.answers import Say, desired, http, serving
+from tests.support.answers import Say, desired, http, problem, serving
 from tests.support.openbao import free_port
 
 CURRENT = {"number": 2, "cookie": "CANARYCURRENT"}
@@ -136,6 +136,80 @@ async def test_a_service_that_is_away_keeps_no_node_with_files_down(
     files.write_boot(Boot(pins={}))
     assert "files that are there" in await prepared(tmp_path, None)
     assert files.read_cookie() == Cookie("MINE")
+
+
+def refusing(head: str) -> bytes:
+    """A service to which the token is none, any more."""
+    assert head
+    return problem(401, "not_authenticated", "A valid token is needed.")
+
+
+async def test_a_token_that_is_refused_keeps_no_node_with_files_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Expired or revoked, it is as if the service were away: said loudly, and the files are as they were."""
+    monkeypatch.setattr(module, "_AWAY", 0.1)
+    with pytest.raises(BootRefused, match=r"valid token.*no files to boot"):
+        await prepared(tmp_path, refusing)
+    assert caplog.records == []
+    files = node(tmp_path).files
+    files.write_cookie(Cookie("MINE"))
+    files.write_boot(Boot(pins={B: OLD}))
+    assert "files that are there" in await prepared(tmp_path, refusing)
+    [told] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "WITHOUT THE SERVICE'S WORD" in told.getMessage()
+    assert "A valid token is needed" in told.getMessage()
+    assert (files.read_cookie(), files.read_boot()) == (Cookie("MINE"), Boot(pins={B: OLD}))
+
+
+async def test_a_token_that_is_not_there_keeps_no_node_with_files_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The place of the token is named in the log, and without files the end is clear."""
+    monkeypatch.setattr(module, "_AWAY", 0.1)
+    async with serving(refusing) as service:
+        url = f"http://127.0.0.1:{service.port}"
+        server = Server(url=url, cluster="orders", token_file=tmp_path / "none", ca_cert=None)
+        with pytest.raises(BootRefused, match=r"no token in .*none.*no files to boot"):
+            await prepare(node(tmp_path), server, patience=60)
+        node(tmp_path).files.write_cookie(Cookie("MINE"))
+        node(tmp_path).files.write_boot(Boot(pins={}))
+        assert "files that are there" in await prepare(node(tmp_path), server, patience=60)
+    assert "no token in" in caplog.text
+
+
+async def test_not_now_stays_an_error_for_a_node_with_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that answers has the last word, however long it says so."""
+    monkeypatch.setattr(module, "_AWAY", 0.0)
+    files = node(tmp_path).files
+    files.write_cookie(Cookie("MINE"))
+    files.write_boot(Boot(pins={}))
+    with pytest.raises(BootRefused, match="may not join yet"):
+        await prepared(tmp_path, saying(lambda: False), patience=0.3)
+
+
+async def test_one_answer_that_fails_is_not_taken_for_a_service_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Time without a word counts from the last answer: a node that was told to wait goes on waiting."""
+    monkeypatch.setattr(module, "_PAUSE", 0.01)
+    now = 0.0
+    monkeypatch.setattr(module, "_now", lambda: now)
+    asked = 0
+
+    def say(head: str) -> bytes:
+        nonlocal asked, now
+        asked += head.startswith("GET")
+        if asked == 2:  # As if it had been told to wait for long.
+            now = 2 * module._AWAY
+        if asked == 3:
+            return problem(503, "unavailable", "A moment.")
+        return saying(lambda: asked > 3)(head)
+
+    assert "2 pins" in await prepared(tmp_path, say)
+    assert "WITHOUT" not in caplog.text
 
 
 async def test_a_boot_can_be_stopped(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from rotator.agent import files
+from rotator.agent import files, locks
 from rotator.agent.boot_files import BootFormat
 from rotator.agent.decide import Boot
 from rotator.agent.files import NodeFiles, cookie_of, oddities
@@ -224,7 +224,7 @@ def test_a_place_that_is_none_is_an_error_that_names_it(tmp_path: Path) -> None:
 DYING = """
 import json, os, signal, sys
 from pathlib import Path
-from rotator.agent import files
+from rotator.agent import files, locks
 place, (old, new) = Path(sys.argv[1]), ("OLD" * 9, "NEW" * 9)
 path, seen, number = place / "cookie", [], 0
 while True:
@@ -235,7 +235,7 @@ while True:
         left = number
         def trace(frame, event, _):
             global left
-            if frame.f_code.co_filename != files.__file__:
+            if frame.f_code.co_filename not in (files.__file__, locks.__file__):
                 return None
             left -= event == "line"
             if not left:
@@ -260,19 +260,20 @@ def test_a_death_between_any_two_lines_leaves_a_whole_file(tmp_path: Path) -> No
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
     texts = [text for text, _ in found["seen"]]
-    assert len(texts) > 15
+    assert len(texts) > 40
     assert set(texts) == {"OLD" * 9, "NEW" * 9}
     assert {bits for _, bits in found["seen"]} == {0o400}
     assert found["left"] == ["cookie"]
 
 
 WRITING = """
-import sys
+import sys, time
 from pathlib import Path
 from rotator.agent import files
 path, letter = Path(sys.argv[1]), sys.argv[2]
 for number in range(int(sys.argv[3])):
     files.replace(path, letter * 20000, mode=0o400)
+    time.sleep(0.001)  # so that the other one gets its turn, however slow the disk is
 """
 
 
@@ -291,6 +292,58 @@ def test_two_writers_at_once_leave_one_whole_file(tmp_path: Path) -> None:
     assert [writer.returncode for writer in writers] == [0, 0]
     assert mixed == 0
     assert [found.name for found in tmp_path.iterdir()] == ["cookie"]
+
+
+@as_root
+def test_nobody_else_can_hold_the_agent_up() -> None:
+    """Another user who locks the directory, which everybody may read, stops no write."""
+    with tempfile.TemporaryDirectory(prefix="files-") as name:
+        place = Path(name)
+        place.chmod(0o755)
+        source = "import fcntl, os, sys, time; os.setuid(65534)\n"
+        source += "fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX)\n"
+        source += "print('locked', flush=True); time.sleep(600)"
+        stranger = subprocess.Popen(
+            [sys.executable, "-c", source, name], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            assert stranger.stdout is not None
+            assert stranger.stdout.readline() == "locked\n"
+            node_files(place).write_cookie(Cookie("NEW"))
+            assert node_files(place).read_cookie() == Cookie("NEW")
+        finally:
+            stranger.kill()
+            stranger.communicate()
+
+
+def test_a_lock_that_is_never_given_back_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer that hangs is waited for a while, then named by its lock; the file stays as it was."""
+    monkeypatch.setattr(locks, "_PATIENCE", 0.05)
+    made = node_files(tmp_path)
+    made.write_cookie(Cookie("OLD"))
+    with locks.alone_at(made.cookie_file, owner=(os.geteuid(), os.getegid())):
+        assert mode(tmp_path / ".cookie.rotator-lock") == 0o600
+        with pytest.raises(AgentFileError, match=r"another process holds .*rotator-lock"):
+            made.write_cookie(Cookie("NEW"))
+        assert made.read_cookie() == Cookie("OLD")
+    made.write_cookie(Cookie("NEW"))
+    assert [path.name for path in tmp_path.iterdir()] == ["cookie"]
+
+
+def test_a_lock_left_by_a_run_that_was_killed_is_no_obstacle(tmp_path: Path) -> None:
+    """It is taken over and goes; a link in its place is never followed."""
+    made, victim = node_files(tmp_path), tmp_path / "victim"
+    lock = tmp_path / ".cookie.rotator-lock"
+    lock.touch(mode=0o600)
+    made.write_cookie(Cookie("NEW"))
+    assert not lock.exists()
+    lock.symlink_to(victim)
+    with pytest.raises(AgentFileError, match="cookie cannot be written"):
+        made.write_cookie(Cookie("NEWER"))
+    assert made.read_cookie() == Cookie("NEW")
+    assert not victim.exists()
 
 
 def python(source: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -331,6 +384,24 @@ def test_a_cookie_that_is_not_ours_is_another_one(tmp_path: Path, text: str) -> 
     assert cookie_of(text) != cookie_of(text + "x")
 
 
+def test_a_stand_in_is_never_written(tmp_path: Path) -> None:
+    """What stands for a cookie that cannot be held gets into no file, and the error says what to do."""
+    made, odd = node_files(tmp_path), cookie_of("CANARY with spaces")
+    made.write_cookie(Cookie("OLD"))
+    made.write_boot(BOOT)
+    before = [made.cookie_file.read_bytes(), made.boot_file.read_bytes()]
+    for write in (
+        lambda: made.write_cookie(odd),
+        lambda: made.write_boot(Boot(own=odd, pins={})),
+        lambda: made.write_boot(Boot(own=Cookie("OWN"), pins={NodeName("c@h"): odd})),
+    ):
+        with pytest.raises(AgentFileError, match=r"cookie .*set_cookie.*restart") as caught:
+            write()
+        assert "CANARY" not in str(caught.value)
+        assert odd.reveal() not in str(caught.value)
+    assert [made.cookie_file.read_bytes(), made.boot_file.read_bytes()] == before
+
+
 def test_a_huge_or_broken_file_is_bounded(tmp_path: Path) -> None:
     """A file that is larger than any of this kind is an error and not read into memory."""
     made = node_files(tmp_path)
@@ -338,6 +409,33 @@ def test_a_huge_or_broken_file_is_bounded(tmp_path: Path) -> None:
         file.truncate(1 << 40)
     with pytest.raises(AgentFileError, match="larger"):
         made.read_cookie()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["pipe", "device", "directory"])
+def test_what_is_no_file_hangs_nobody(tmp_path: Path, kind: str) -> None:
+    """A named pipe, a device or a directory under a file's name, or behind a link, is an error that names it."""
+    made, place = node_files(tmp_path), tmp_path / "odd"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "device":
+        place.symlink_to("/dev/zero")
+    else:
+        place.mkdir()
+    made.cookie_file.symlink_to(place)
+    made.boot_file.symlink_to(place)
+    reads = (made.read_cookie, made.read_boot, lambda: made.write_boot(BOOT))
+    for read, name in zip(reads, ("cookie", "boot", "boot"), strict=True):
+        with pytest.raises(AgentFileError, match=rf"{name} cannot be read: .*(file|directory)"):
+            read()
+
+
+def test_a_link_is_read_through(tmp_path: Path) -> None:
+    """A cookie file that is a link to a file is read as the node reads it."""
+    made = node_files(tmp_path)
+    (tmp_path / "real").write_text("LINKED")
+    made.cookie_file.symlink_to(tmp_path / "real")
+    assert made.read_cookie() == Cookie("LINKED")
 
 
 def test_oddities_say_what_would_undo_the_work(tmp_path: Path) -> None:

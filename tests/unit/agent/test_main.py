@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
+from rotator.agent import locks
 from rotator.agent import main as module
 from rotator.agent.main import main, parser
+from rotator.errors import AgentFileError
 from rotator.protocol import v1
 from tests.architecture.test_layers import SERVER_ONLY
 from tests.support.answers import desired, http, problem, serving
@@ -160,14 +162,87 @@ async def test_boot_writes_the_files_and_waits_for_join(tmp_path: Path) -> None:
 
 
 async def test_a_refusal_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A revoked token ends `boot` and `leave` with 1 and the service's sentence."""
+    """A revoked token ends `leave` and `--once` with 1 and the service's sentence."""
     async with serving(
         lambda _: problem(401, "not_authenticated", "A valid token is needed.")
     ) as s:
         path = config(tmp_path, s.port)
-        for command in ("boot", "leave", "--once"):
+        for command in ("leave", "--once"):
             assert await in_a_thread("--config", path, command) == module.FAILED
             assert "A valid token is needed" in capsys.readouterr().err
+
+
+async def test_a_refused_token_stops_the_boot_of_a_node_without_files_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without files the end is 6; with them it is 0, and the log says it loudly."""
+    async with serving(
+        lambda _: problem(401, "not_authenticated", "A valid token is needed.")
+    ) as s:
+        path = config(tmp_path, s.port)
+        words = ("--config", path, "boot", "--timeout", "0.1")
+        assert await in_a_thread(*words) == module.TIMED_OUT
+        assert "no files to boot" in capsys.readouterr().err
+        (tmp_path / "cookie").write_text("CANARYBEFORE")
+        (tmp_path / "boot").write_text("# written by rotator agent: do not edit\n")
+        assert await in_a_thread(*words) == module.OK
+    told = caplog.text + capsys.readouterr().err
+    assert "WITHOUT THE SERVICE'S WORD" in told
+    assert "A valid token is needed" in told
+    assert "CANARY" not in told
+    assert (tmp_path / "cookie").read_text() == "CANARYBEFORE"
+
+
+def test_no_core_dump_is_left_of_an_agent(tmp_path: Path) -> None:
+    """Whatever limit it is started with, a crash of `boot` or of the agent that stays writes no cookie to a disk."""
+    source = "import resource as r, sys; _, most = r.getrlimit(r.RLIMIT_CORE)\n"
+    source += "r.setrlimit(r.RLIMIT_CORE, (most, most))\n"
+    source += "from rotator.agent.main import main; main(sys.argv[1:])\n"
+    source += "print('LIMIT', r.getrlimit(r.RLIMIT_CORE)[0])"
+    path = str(config(tmp_path, free_port()))
+    for command in ("boot", "--once"):
+        words = [sys.executable, "-c", source, "--config", path, command, "--timeout", "0"]
+        ended = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+        assert "LIMIT 0\n" in ended.stdout, ended.stderr
+
+
+async def test_a_second_agent_for_a_node_ends_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`run` and `--once` end with 1 and say why, having asked and written nothing; `boot` and `status` go on."""
+    answers = {"GET": http(200, desired()), "PUT": http(200, ATTESTED)}
+    async with serving(answering(answers)) as service:
+        path = config(tmp_path, service.port)
+        (tmp_path / "state").mkdir()
+        lock = tmp_path / "state" / f"{ME}.lock"
+        with locks.hold(lock, what="a test"):
+            for words in (["--once"], ["run"]):
+                assert await in_a_thread("--config", path, *words) == module.FAILED
+                assert f"an agent for {ME} runs already" in capsys.readouterr().err
+            assert service.count("GET") + service.count("PUT") == 0
+            assert not (tmp_path / "cookie").exists()
+            assert await in_a_thread("--config", path, "status") == module.DEGRADED
+            assert await in_a_thread("--config", path, "boot", "--timeout", "60") == module.OK
+        assert (lock.stat().st_mode & 0o777, lock.read_bytes()) == (0o600, b"")
+
+
+def test_an_agent_that_was_killed_holds_up_no_other(tmp_path: Path) -> None:
+    """The lock goes with the process, however that ends, and the file that is left is no obstacle."""
+    lock = tmp_path / "lock"
+    source = "import sys; from pathlib import Path; from rotator.agent import locks\n"
+    source += "with locks.hold(Path(sys.argv[1]), what='it'):\n"
+    source += "    print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", source, str(lock)],
+        cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as holder:  # fmt: skip
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(AgentFileError, match="it runs already"), locks.hold(lock, what="it"):
+            pass
+        holder.kill()
+    with locks.hold(lock, what="it"):
+        assert lock.exists()
 
 
 async def test_leave_tells_for_each_node(tmp_path: Path) -> None:

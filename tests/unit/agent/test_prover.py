@@ -9,8 +9,8 @@ import pytest
 from rotator.agent.evidence import Proofs
 from rotator.agent.prover import Prover
 from rotator.domain.cookie import Cookie
-from rotator.domain.ids import VersionNumber
-from rotator.errors import NodeTimedOut
+from rotator.domain.ids import ClusterUid, VersionNumber
+from rotator.errors import NodeGone, NodeTimedOut
 from tests.support.agents import NEW, OLD, B, C, orders, settled
 
 ONE, TWO = VersionNumber(1), VersionNumber(2)
@@ -24,6 +24,12 @@ class Vm:
 
     def __init__(self, *accepted: Cookie) -> None:
         self.accepted, self.is_silent, self.asked = set(accepted), False, 0
+        self.is_another = False
+
+    async def look(self) -> None:
+        """Over the connection of before."""
+        if self.is_another:
+            raise NodeGone
 
     async def accepts(self, cookie: Cookie) -> bool:
         """A fresh handshake."""
@@ -106,6 +112,31 @@ async def test_another_vm_or_another_case_is_proven_anew() -> None:
     more = replace(RETIRING, refuse={ONE: OLD, VersionNumber(9): Cookie("NINTH")})
     assert not made.is_done(more)
     assert set((await made.proofs(more, settled())).refuses) == {1, 9}
+
+
+async def test_a_vm_that_restarts_between_two_handshakes_is_proven_anew() -> None:
+    """What another VM than the one looked at accepts or refuses is no proof, and nothing of it is kept."""
+    vm = Vm(NEW)
+    made = prover(vm)
+    vm.is_another = True
+    assert await made.proofs(RETIRING, settled()) == Proofs()
+    assert not made.is_done(RETIRING)
+    vm.is_another, asked = False, vm.asked
+    whole = Proofs(refuses={ONE: "handshake"}, accepts={TWO: "handshake"})
+    assert await made.proofs(RETIRING, settled()) == whole
+    assert vm.asked == 2 * asked
+
+
+async def test_another_cluster_of_the_same_name_shares_no_number() -> None:
+    """Version 1 of a cluster that was begun anew is not version 1 of before: neither cookie nor proof is taken over."""
+    made = prover(Vm(NEW))
+    made.learn(RETIRING)
+    made.learn(orders())
+    await made.proofs(RETIRING, settled())
+    anew = replace(REVOKING, cluster_uid=ClusterUid("cd" * 16))
+    made.learn(anew)
+    assert not made.is_done(anew)
+    assert (await made.proofs(anew, settled())).refuses == {ONE: "read_back"}
 
 
 async def test_what_is_known_of_the_past_is_bounded() -> None:

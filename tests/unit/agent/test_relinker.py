@@ -127,6 +127,82 @@ async def test_new_orders_find_every_row_put_back(monkeypatch: pytest.MonkeyPatc
         assert len(vm.tried) == before
 
 
+class SlowVm(Vm):
+    """It has a new row before it has said so, and hangs then until it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__(uses={B: Cookie("NEITHER")})
+        self.pinned, self.goes_on = asyncio.Event(), asyncio.Event()
+
+    async def pin(self, pins: Mapping[NodeName, Cookie]) -> None:
+        """The answer for the other version comes late."""
+        if pins == {B: OLD}:
+            self.pinned.set()
+            await self.goes_on.wait()
+        await super().pin(pins)
+
+
+@pytest.mark.parametrize("ends", ["close", "want"])
+async def test_a_try_that_is_stopped_while_it_sets_the_row_puts_it_back(
+    monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    """Whatever the VM has taken of it by then, the row is as before when new orders are obeyed."""
+    vm = SlowVm()
+    async with relinking(vm, monkeypatch) as made:
+        await made.want({B}, orders(), settled())
+        await asyncio.wait_for(vm.pinned.wait(), 60)
+        if ends == "want":
+            await made.want(set(), orders(), settled())
+        closing = asyncio.create_task(made.close())
+        await asyncio.sleep(0.02)  # that it has not ended is the question
+        assert not closing.done()
+        vm.goes_on.set()
+        await asyncio.wait_for(closing, 60)
+        assert vm.rows[B] == NEW
+        await asyncio.sleep(0.02)  # that nothing more happens is the question
+        assert (vm.rows[B], [cookie for _, cookie in vm.tried]) == (NEW, [NEW])
+
+
+class Side:
+    """One of two VMs that link when, at one moment, each uses the same for the other."""
+
+    def __init__(self, row: Cookie) -> None:
+        self.row, self.peer, self.is_linked = row, self, False
+
+    async def is_ready_to_link(self) -> bool:
+        """Always."""
+        return True
+
+    async def pin(self, pins: Mapping[NodeName, Cookie]) -> None:
+        """Set the row; it takes a moment."""
+        await asyncio.sleep(0)
+        (self.row,) = pins.values()
+
+    async def link(self, peer: NodeName) -> bool:
+        """A handshake takes as long as the pause before it, at first."""
+        assert peer == B
+        await asyncio.sleep(0.001)
+        if self.row == self.peer.row:
+            self.is_linked = self.peer.is_linked = True
+        return self.is_linked
+
+
+async def test_two_sides_that_are_out_of_step_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both try the other's version, from the same moment on, and they do not miss each other for ever."""
+    for _ in range(20):
+        one, two = Side(NEW), Side(OLD)
+        one.peer, two.peer = two, one
+        async with (
+            relinking(one, monkeypatch) as made,  # type: ignore[arg-type]
+            relinking(two, monkeypatch) as other,  # type: ignore[arg-type]
+        ):
+            pins = {B: OLD, C: OLD}
+            await asyncio.gather(
+                made.want({B}, orders(), settled()), other.want({B}, orders(), settled(pins=pins))
+            )
+            await until(lambda one=one: one.is_linked)
+
+
 async def test_a_node_that_starts_is_not_pushed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is linked while the node decides by itself whom it speaks to, nor when the peer is no more missing."""
     vm = Vm()
