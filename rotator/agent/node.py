@@ -13,10 +13,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from rotator import failpoints
+from rotator.agent import answers
 from rotator.agent.files import cookie_of
 from rotator.agent.pairs import View
 from rotator.beam import node as beam
-from rotator.beam.terms import Atom, Charlist, Opaque, text
+from rotator.beam.terms import Atom, Charlist, text
 from rotator.domain.ids import NodeName
 from rotator.errors import BeamError, BeamProtocolError, CallFailed, WrongCookie
 
@@ -96,12 +97,12 @@ class Vm:
             self._call("erlang", "nodes", [Atom("hidden")]),
         )
         ours = {self._open().own_name, self._address.name}
-        hides = set(_atoms(hidden))
-        pins = {NodeName(name): cookie_of(cookie) for name, cookie in _rows(rows)}
+        hides = set(answers.atoms(hidden))
+        pins = {NodeName(name): cookie_of(cookie) for name, cookie in answers.rows(rows)}
         return Table(
-            own=cookie_of(_atom(own)),
+            own=cookie_of(answers.atom(own)),
             pins={name: cookie for name, cookie in pins.items() if name not in ours},
-            links={name: name in hides for name in _atoms(connected) if name not in ours},
+            links={name: name in hides for name in answers.atoms(connected) if name not in ours},
         )
 
     async def _rows_of_cookies(self) -> object:
@@ -140,12 +141,12 @@ class Vm:
             self._call("os", "getpid", []),
         )
         return About(
-            name=_atom(name),
+            name=answers.atom(name),
             otp_release=text(release),
-            arguments=_arguments(arguments),
+            arguments=answers.arguments(arguments),
             has_pins=has_pins is True,
             is_rabbit=rabbit != Atom("undefined"),
-            is_hidden=any(flag == "hidden" for flag, _ in _arguments(arguments)),
+            is_hidden=any(flag == "hidden" for flag, _ in answers.arguments(arguments)),
             os_pid=int(text(pid)),
         )
 
@@ -179,7 +180,7 @@ class Vm:
 
     async def hang_up(self) -> int:
         """End every handshake that is under way; how many there were."""
-        waiting = _shaking_hands(await self._call("ets", "tab2list", [Atom("sys_dist")]))
+        waiting = answers.shaking_hands(await self._call("ets", "tab2list", [Atom("sys_dist")]))
         await asyncio.gather(
             *(self._call("erlang", "exit", [owner, Atom("kill")]) for owner in waiting)
         )
@@ -189,7 +190,7 @@ class Vm:
         """Who is linked, each with the process that keeps this very connection."""
         rows = await self._call("ets", "tab2list", [Atom("sys_dist")])
         ours = self._open().own_name
-        return {name: owner for name, owner in _linked(rows) if name != ours}
+        return {name: owner for name, owner in answers.linked(rows) if name != ours}
 
     async def views(self, peers: Iterable[NodeName]) -> dict[NodeName, View]:
         """What each linked peer's VM says; without those that do not answer in time."""
@@ -210,10 +211,10 @@ class Vm:
         self, peers: Sequence[NodeName], function: str, args: Sequence[object]
     ) -> list[Atom | None]:
         wanted = [[Atom(name) for name in peers], Atom("erlang"), Atom(function), list(args)]
-        answers = await self._call("erpc", "multicall", [*wanted, _PEER_MS])
-        if not isinstance(answers, list) or len(answers) != len(peers):
+        said = await self._call("erpc", "multicall", [*wanted, _PEER_MS])
+        if not isinstance(said, list) or len(said) != len(peers):
             raise BeamProtocolError
-        return [_ok(answer) for answer in answers]
+        return [answers.ok(one) for one in said]
 
     async def move(self, peer: NodeName, cookie: Cookie) -> bool:
         """Set a pair on both VMs, hand in hand, the peer's first; whether both read back so."""
@@ -262,73 +263,3 @@ class Vm:
         timeout: timedelta = beam.PATIENCE,
     ) -> Any:  # noqa: ANN401 - a term
         return await self._open().call(module, function, args, timeout=timeout)
-
-
-def _atom(term: object) -> str:
-    if not isinstance(term, Atom):
-        raise BeamProtocolError
-    return str(term)
-
-
-def _atoms(term: object) -> list[NodeName]:
-    if not isinstance(term, list):
-        raise BeamProtocolError
-    return [NodeName(_atom(one)) for one in term]
-
-
-def _rows(term: object) -> list[tuple[str, str]]:
-    if not isinstance(term, list):
-        raise BeamProtocolError
-    pairs = []
-    for row in term:
-        if not isinstance(row, tuple) or len(row) != 2:  # noqa: PLR2004 - a pair
-            raise BeamProtocolError
-        pairs.append((_atom(row[0]), _atom(row[1])))
-    return pairs
-
-
-def _shaking_hands(term: object) -> list[object]:
-    """The processes that do so: `owner` and `pending_owner` of net_kernel.erl's `#connection{}`."""
-    found: list[object] = []
-    for row in term if isinstance(term, list) else []:
-        match row:
-            case (Atom("connection"), _, _, Atom("pending"), owner, *_):
-                found.append(owner)
-            case (Atom("connection"), _, _, Atom("up_pending"), _, _, owner, *_):
-                found.append(owner)
-            case _:
-                pass
-    return found
-
-
-def _linked(term: object) -> list[tuple[NodeName, bytes]]:
-    found: list[tuple[NodeName, bytes]] = []
-    for row in term if isinstance(term, list) else []:
-        match row:
-            case (
-                Atom("connection"), Atom() as name, _, Atom("up" | "up_pending"), Opaque() as owner, *_
-            ):  # fmt: skip
-                found.append((NodeName(name), owner.external))
-            case _:
-                pass
-    return found
-
-
-def _ok(answer: object) -> Atom | None:
-    match answer:
-        case (Atom("ok"), Atom() as value):
-            return value
-        case _:
-            return None
-
-
-def _arguments(term: object) -> list[tuple[str, tuple[str, ...]]]:
-    """`init:get_arguments/0`: a flag, and its values."""
-    found: list[tuple[str, tuple[str, ...]]] = []
-    for row in term if isinstance(term, list) else []:
-        match row:
-            case (Atom() as flag, list() as values):
-                found.append((str(flag), tuple(text(value) for value in values)))
-            case _:
-                pass
-    return found
