@@ -11,7 +11,7 @@ from rotator.domain.rotation import Kind, Phase
 
 if TYPE_CHECKING:
     from rotator.domain.cluster import Attestation, Member
-    from rotator.domain.ids import NodeName
+    from rotator.domain.ids import Generation, NodeName
     from rotator.domain.liveness import Crowd
     from rotator.domain.rotation import Rotation
 
@@ -53,16 +53,31 @@ def _row_is_stale(crowd: Crowd, peer: Member, member: Member) -> bool:
     current = crowd.cluster.current
     if row is None or (current is not None and crowd.cluster.number_of(row) == current.number):
         return False
-    return not _is_heard_since(peer, member)
+    return not _has_looked_since(crowd, peer, member)
 
 
-def _is_heard_since(peer: Member, member: Member) -> bool:
-    """Whether *peer* has reported since *member* asked to boot.
+def asked_generation(crowd: Crowd, member: Member | None) -> Generation | None:
+    """Since which generation *member* asks to boot; None: it does not, or has given up.
 
-    A pair is moved while both run. So what the peer reports after the member has asked is what
-    the peer uses until the member runs; an earlier report may be from before the last move.
+    Its first request begins a generation. After `node_ttl` without one it may have been started
+    by whatever was there, so that the next request is a first one again.
     """
-    return member.asked_at is not None and peer.last_seen > member.asked_at
+    if member is None or crowd.liveness(member) is not Liveness.JOINING:
+        return None
+    return member.asked_generation
+
+
+def _has_looked_since(crowd: Crowd, peer: Member, member: Member) -> bool:
+    """Whether *peer* has looked at its VM since *member* asked to boot.
+
+    A pair is moved while both run. So what the peer sees after the member has asked is what the
+    peer uses until the member runs; an earlier look may be from before the last move, whenever
+    the report of it arrives. A node looks after it has read the generation that it reports.
+    """
+    asked = asked_generation(crowd, member)
+    return (
+        asked is not None and peer.attestation is not None and peer.attestation.generation >= asked
+    )
 
 
 def _returns(crowd: Crowd, member: Member, said: Attestation, *, rotation: Rotation) -> bool:
@@ -80,7 +95,9 @@ def _returns(crowd: Crowd, member: Member, said: Attestation, *, rotation: Rotat
 def _agrees(crowd: Crowd, peer: Member, member: Member, *, said: Attestation) -> bool:
     """Whether *peer* uses what the member's boot file has for it."""
     theirs = peer.attestation
-    if theirs is None or theirs.read_from is not ReadFrom.VM or not _is_heard_since(peer, member):
+    if theirs is None or theirs.read_from is not ReadFrom.VM:
+        return False
+    if not _has_looked_since(crowd, peer, member):
         return False
     used = theirs.pins.get(member.name, theirs.own)
     is_accepted = crowd.cluster.number_of(used) in crowd.cluster.accepted()
