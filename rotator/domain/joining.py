@@ -10,7 +10,7 @@ from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Kind, Phase
 
 if TYPE_CHECKING:
-    from rotator.domain.cluster import Attestation, Member
+    from rotator.domain.cluster import Attestation, Cluster, Member
     from rotator.domain.ids import Generation, NodeName
     from rotator.domain.liveness import Crowd
     from rotator.domain.rotation import Rotation
@@ -26,10 +26,10 @@ def may_join(crowd: Crowd, asking: NodeName | None = None, said: Attestation | N
 
     Cookies are not mixed any more once every node that runs is proven to use the target, but for
     its rows for those that do not run: these wait for the very nodes that want to join. A node
-    that asks is not running, whatever it was told before.
+    that asks is not running, whatever it was told before. Nobody boots with what is over.
     """
     rotation, current = crowd.cluster.rotation, crowd.cluster.current
-    if current is None:
+    if current is None or (said is not None and _would_use_what_is_over(crowd.cluster, said)):
         return False
     if rotation is None or not rotation.has_mixed_cookies:
         return True
@@ -45,6 +45,19 @@ def may_join(crowd: Crowd, asking: NodeName | None = None, said: Attestation | N
         return False
     returns = _returns(crowd, member, said, rotation=rotation)
     return returns and all(_agrees(crowd, peer, member, said=said) for peer in running)
+
+
+def _would_use_what_is_over(cluster: Cluster, said: Attestation) -> bool:
+    """Whether a node that boots with what *said* shows would use a cookie that is not accepted.
+
+    Its files were written before a version was retired or revoked: it writes them anew, and asks
+    again. A node that says nothing of its files is given what it boots with.
+    """
+    if said.read_from is not ReadFrom.BOOT:
+        return False
+    own = () if said.own is None else (said.own,)
+    accepted = cluster.accepted()
+    return any(cluster.number_of(used) not in accepted for used in (*own, *said.boot_pins.values()))
 
 
 def _row_is_stale(crowd: Crowd, peer: Member, member: Member) -> bool:

@@ -580,6 +580,8 @@ class World:
         node.seen = desired.generation
         node.own, node.pins = None, {}
         node.locked_round, node.foreign_links = None, ()
+        if current is not None:
+            self._write_anew_what_is_over(node, current)
         said = Attestation(
             generation=node.seen,
             at=self.now,
@@ -591,6 +593,7 @@ class World:
         if not self.attest(node, said) or current is None:
             return False
         rotation = self.cluster.rotation
+        accepted = {self.read_cookie(number) for number in self.cluster.accepted()}
         if rotation is not None and rotation.has_mixed_cookies and self._is_in_step(node):
             node.own, node.pins = node.file, dict(node.boot_pins)
         else:
@@ -598,9 +601,19 @@ class World:
             named = {peer: self.read_cookie(number) or current for peer, number in pairs.items()}
             node.own = node.file = current
             node.pins, node.boot_pins = dict(named), dict(named)
+        assert node.used() <= accepted, "it came up with what is over"
         node.is_running = True
         self._examine_pairs(node)
         return True
+
+    def _write_anew_what_is_over(self, node: Node, current: Fingerprint) -> None:
+        """Files that hold a cookie which is not accepted any more are no good to boot with."""
+        accepted = {self.read_cookie(number) for number in self.cluster.accepted()}
+        if node.file not in accepted:
+            node.file = current
+        for peer, used in node.boot_pins.items():
+            if used not in accepted:
+                node.boot_pins[peer] = current
 
     def _is_in_step(self, node: Node) -> bool:
         """Whether its own files are good enough, as the agent sees it: each pair is as they say."""

@@ -54,6 +54,31 @@ def test_a_node_boots_where_cookies_are_not_mixed(rotation, said, may: bool) -> 
     assert joining.may_join(_crowd(rotation, said, others=[asks]), "c") is may
 
 
+@pytest.mark.parametrize(
+    ("files", "may"),
+    [
+        ({"own": None}, True),
+        ({"own": NEW, "boot_pins": {"b": NEW}}, True),
+        ({"own": OLD}, False),
+        ({"own": "f1:x"}, False),
+        ({"own": NEW, "boot_pins": {"b": OLD}}, False),
+        ({"own": NEW, "boot_pins": {"b": "f1:x"}}, False),
+    ],
+)
+@pytest.mark.parametrize("over", [Stage.RETIRED, Stage.REVOKED])
+def test_nobody_boots_with_a_cookie_that_is_over(files, may: bool, over: Stage) -> None:
+    """Its files are from before a rotation or an emergency ended: it writes them anew and asks again."""
+    cluster = a_cluster(stages={11: over, 12: Stage.CURRENT})
+    assert joining.may_join(a_crowd(cluster), "a", replace(BOOT, **files)) is may
+
+
+@pytest.mark.parametrize(("own", "may"), [(OLD, False), (NEW, True)])
+def test_nobody_boots_with_what_is_being_retired(own, may: bool) -> None:
+    """Every node that runs has left it, and refuses it."""
+    crowd = _crowd(a_rotation(Phase.RETIRING), an_attestation(12))
+    assert joining.may_join(crowd, "c", replace(BOOT, own=own)) is may
+
+
 def test_nobody_boots_before_the_former_version_is_current_again() -> None:
     """In a rollback the version that a node would get is the rejected one until then."""
     back = a_rotation(Phase.ROLLING_BACK, is_rollback=True)
