@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rotator.domain.cluster import Blocker, ReadFrom
 from rotator.domain.drift import OVER
+from rotator.domain.ids import NodeName
 from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Kind
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rotator.domain.cluster import Attestation, Cluster, Member
-    from rotator.domain.ids import Fingerprint, NodeName, VersionNumber
+    from rotator.domain.ids import Fingerprint, VersionNumber
     from rotator.domain.liveness import Crowd
     from rotator.domain.rotation import Rotation
 
@@ -183,3 +184,14 @@ def unlocked(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
             yield Blocker(code="foreign_link", subject=member.name)
     if crowd.policy.expects_members and not crowd.awaited():
         yield Blocker(code="no_attestation", detail="members are expected, and none is live")
+
+
+def never_locked(crowd: Crowd, rotation: Rotation) -> tuple[NodeName, ...]:
+    """Through whom the new cookie may be read: who blocks `locking` still, and the lost.
+
+    Nobody waits for a lost member, but it may run: then it was not locked, and whoever is linked
+    to it reads what it gets, and what those give away that it is linked to.
+    """
+    blocking = [NodeName(blocker.subject) for blocker in unlocked(crowd, rotation)]
+    lost = [member.name for member in crowd.lost()]
+    return tuple(dict.fromkeys(name for name in (*blocking, *lost) if name))

@@ -82,7 +82,9 @@ class Member:
     last_seen: datetime
     attestation: Attestation | None = None
     is_admitted: bool = False  #: was told to boot, and has not attested from its VM yet
-    asked_at: datetime | None = None  #: since when it wants to boot, while it is not admitted
+    asked_generation: Generation | None = (
+        None  #: since which it wants to boot, until it is admitted
+    )
     drift: Fingerprint | None = None  #: the cookie of the last drift seen, until it is healed
     has_left: bool = False
     is_excused: bool = False

@@ -10,8 +10,8 @@ from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Kind, Phase
 
 if TYPE_CHECKING:
-    from rotator.domain.cluster import Attestation, Member
-    from rotator.domain.ids import NodeName
+    from rotator.domain.cluster import Attestation, Cluster, Member
+    from rotator.domain.ids import Generation, NodeName
     from rotator.domain.liveness import Crowd
     from rotator.domain.rotation import Rotation
 
@@ -26,10 +26,10 @@ def may_join(crowd: Crowd, asking: NodeName | None = None, said: Attestation | N
 
     Cookies are not mixed any more once every node that runs is proven to use the target, but for
     its rows for those that do not run: these wait for the very nodes that want to join. A node
-    that asks is not running, whatever it was told before.
+    that asks is not running, whatever it was told before. Nobody boots with what is over.
     """
     rotation, current = crowd.cluster.rotation, crowd.cluster.current
-    if current is None:
+    if current is None or (said is not None and _would_use_what_is_over(crowd.cluster, said)):
         return False
     if rotation is None or not rotation.has_mixed_cookies:
         return True
@@ -47,22 +47,50 @@ def may_join(crowd: Crowd, asking: NodeName | None = None, said: Attestation | N
     return returns and all(_agrees(crowd, peer, member, said=said) for peer in running)
 
 
+def _would_use_what_is_over(cluster: Cluster, said: Attestation) -> bool:
+    """Whether a node that boots with what *said* shows would use a cookie that is not accepted.
+
+    Its files were written before a version was retired or revoked: it writes them anew, and asks
+    again. A node that says nothing of its files is given what it boots with.
+    """
+    if said.read_from is not ReadFrom.BOOT:
+        return False
+    own = () if said.own is None else (said.own,)
+    accepted = cluster.accepted()
+    return any(cluster.number_of(used) not in accepted for used in (*own, *said.boot_pins.values()))
+
+
 def _row_is_stale(crowd: Crowd, peer: Member, member: Member) -> bool:
     """Whether *peer* has told of a row for *member* that may have been moved since."""
     row = peer.attestation.pins.get(member.name) if peer.attestation else None
     current = crowd.cluster.current
     if row is None or (current is not None and crowd.cluster.number_of(row) == current.number):
         return False
-    return not _is_heard_since(peer, member)
+    return not _has_looked_since(crowd, peer, member)
 
 
-def _is_heard_since(peer: Member, member: Member) -> bool:
-    """Whether *peer* has reported since *member* asked to boot.
+def asked_generation(crowd: Crowd, member: Member | None) -> Generation | None:
+    """Since which generation *member* asks to boot; None: it does not, or has given up.
 
-    A pair is moved while both run. So what the peer reports after the member has asked is what
-    the peer uses until the member runs; an earlier report may be from before the last move.
+    Its first request begins a generation. After `node_ttl` without one it may have been started
+    by whatever was there, so that the next request is a first one again.
     """
-    return member.asked_at is not None and peer.last_seen > member.asked_at
+    if member is None or crowd.liveness(member) is not Liveness.JOINING:
+        return None
+    return member.asked_generation
+
+
+def _has_looked_since(crowd: Crowd, peer: Member, member: Member) -> bool:
+    """Whether *peer* has looked at its VM since *member* asked to boot.
+
+    A pair is moved while both run. So what the peer sees after the member has asked is what the
+    peer uses until the member runs; an earlier look may be from before the last move, whenever
+    the report of it arrives. A node looks after it has read the generation that it reports.
+    """
+    asked = asked_generation(crowd, member)
+    return (
+        asked is not None and peer.attestation is not None and peer.attestation.generation >= asked
+    )
 
 
 def _returns(crowd: Crowd, member: Member, said: Attestation, *, rotation: Rotation) -> bool:
@@ -80,7 +108,9 @@ def _returns(crowd: Crowd, member: Member, said: Attestation, *, rotation: Rotat
 def _agrees(crowd: Crowd, peer: Member, member: Member, *, said: Attestation) -> bool:
     """Whether *peer* uses what the member's boot file has for it."""
     theirs = peer.attestation
-    if theirs is None or theirs.read_from is not ReadFrom.VM or not _is_heard_since(peer, member):
+    if theirs is None or theirs.read_from is not ReadFrom.VM:
+        return False
+    if not _has_looked_since(crowd, peer, member):
         return False
     used = theirs.pins.get(member.name, theirs.own)
     is_accepted = crowd.cluster.number_of(used) in crowd.cluster.accepted()

@@ -70,16 +70,24 @@ def attest(
     if member is None and len(cluster.members) >= MAX_MEMBERS:
         raise TooManyMembers
     may_boot = joining.may_join(crowd, node, said)
-    is_boot = said.read_from is ReadFrom.BOOT
-    admitted = may_boot and is_boot
     before = None if member is None or member.has_left or _begins_anew(member, said) else member
+    if before is not None and _boots_meanwhile(before, said):
+        return Taken(change=None, may_boot=may_boot)
+    is_boot = said.read_from is ReadFrom.BOOT
+    asked = joining.asked_generation(crowd, before)
+    if is_boot and not may_boot and asked is None:
+        # It waits to hear from its peers: whoever polls is woken, looks, and reports.
+        cluster = cluster.next_generation()
+        asked = cluster.generation
+    elif before is None:
+        cluster = cluster.next_generation()
     heard = replace(
         before or Member(name=node, joined_at=now, last_seen=now),
         # An agent that cannot reach its node is no sign of life of the node.
         last_seen=before.last_seen if before and said.read_from is ReadFrom.NONE else now,
         attestation=said,
-        is_admitted=admitted,
-        asked_at=_asked_at(before, said, admitted=admitted, now=now),
+        is_admitted=is_boot and may_boot,
+        asked_generation=asked if is_boot and not may_boot else None,
     )
     heard, adrift = _drift(cluster, heard, now)
     if before is not None and _is_no_news(before, heard):
@@ -87,23 +95,19 @@ def attest(
     facts = (*_evident(cluster, before, heard, now), *adrift)
     if may_name_links or (cluster.rotation is not None and cluster.rotation.is_locking_out):
         facts += _new_links(cluster, before, heard, now)
-    if before is not None and heard.asked_at is not None and before.asked_at is None:
-        # It waits to hear from its peers: whoever polls is woken, and reports.
-        cluster = cluster.next_generation()
     if before is None:
         facts = (Fact(kind=FactKind.MEMBER_JOINED, at=now, by=node, details={"node": node}), *facts)
-        cluster = cluster.next_generation()
     return Taken(change=Change(cluster=cluster.with_member(heard), facts=facts), may_boot=may_boot)
 
 
-def _asked_at(
-    before: Member | None, said: Attestation, *, admitted: bool, now: datetime
-) -> datetime | None:
-    """Since when it asks to boot: its agent, which meanwhile finds no VM, does not end that."""
-    since = before.asked_at if before else None
-    if said.read_from is ReadFrom.BOOT and not admitted:
-        return since or now
-    return since if said.read_from is ReadFrom.NONE else None
+def _boots_meanwhile(member: Member, said: Attestation) -> bool:
+    """Whether its agent, beside it, finds no VM while it boots: only a VM ends a boot.
+
+    What the node said of its files is as good as what the agent says of them now.
+    """
+    before = member.attestation
+    is_booting = before is not None and before.read_from is ReadFrom.BOOT
+    return is_booting and said.read_from is ReadFrom.NONE
 
 
 def _begins_anew(member: Member, said: Attestation) -> bool:

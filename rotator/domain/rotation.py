@@ -97,7 +97,7 @@ class Rotation:
     abort_requested: bool = False
     is_rollback: bool = False  #: on the way back to from_version
     lock_round: int = 0  #: 0: not an emergency, or not locking yet
-    may_have_been_read: tuple[NodeName, ...] = ()  #: no clean attestation of a lock round
+    may_have_been_read: tuple[NodeName, ...] = ()  #: no clean round, or lost
     revokes: tuple[VersionNumber, ...] = ()  #: emergency: what was ever readable
     supersedes: RotationId | None = None
     excludes: tuple[NodeName, ...] = ()

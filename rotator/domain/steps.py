@@ -12,7 +12,6 @@ from rotator.domain import adoption
 from rotator.domain.actions import Line
 from rotator.domain.cluster import Change
 from rotator.domain.facts import Fact, FactKind
-from rotator.domain.ids import NodeName
 from rotator.domain.rotation import Phase
 from rotator.domain.version import Stage
 from rotator.errors import InvariantViolated
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from rotator.domain.cluster import Cluster
     from rotator.domain.document import ClusterDocument
+    from rotator.domain.ids import NodeName
     from rotator.domain.liveness import Crowd
     from rotator.domain.rotation import Rotation
 
@@ -136,15 +136,11 @@ def _rolled_back(crowd: Crowd) -> Change:
 
 def _locked(crowd: Crowd) -> Change:
     change = _promoting(crowd)
-    named = tuple(
-        NodeName(blocker.subject)
-        for blocker in adoption.unlocked(crowd, _rotation(crowd.cluster))
-        if blocker.subject
-    )
+    named = adoption.never_locked(crowd, _rotation(crowd.cluster))
     if not named:
         return change
     (rotation,) = change.rotations
-    rotation = replace(rotation, may_have_been_read=tuple(dict.fromkeys(named)))
+    rotation = replace(rotation, may_have_been_read=named)
     seen = _settle(
         change.cluster,
         rotation,

@@ -47,6 +47,12 @@ class Order(Protocol):
 #: Orders that are a line of the order of writes.
 _LINES: Final[dict[Order, Line]] = {orders.abort: Line.A1, orders.roll_back: Line.R1}
 
+#: What no emergency ends by itself.
+WHAT_STAYS: Final = (
+    "code that already runs inside a node ends only with that node",
+    "node tokens that an intruder may have read stay valid: issue new ones",
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -217,7 +223,7 @@ def _warnings(crowd: Crowd, kind: Kind) -> tuple[str, ...]:
     if not crowd.policy.expects_members and not crowd.cluster.members:
         found.append("no members are expected: it goes by the clock alone, nothing is proven")
     if kind is Kind.EMERGENCY:
-        found.append("code that already runs inside a node ends only with that node")
+        found.extend(WHAT_STAYS)
     elif not crowd.policy.grace_window:
         found.append("the grace window is 0: there is no way back once every node has adopted")
     return tuple(found)

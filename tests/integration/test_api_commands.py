@@ -143,6 +143,19 @@ async def test_a_dry_run_says_what_would_happen_and_writes_nothing(world):
     assert (await world.call("GET", f"{ORDERS}/rotations")).json()["rotations"] == []
 
 
+async def test_an_emergency_says_what_it_does_not_end(world):
+    """Its plan, its beginning, and the answer for many clusters warn of code in nodes and of tokens that were read."""
+    await world.initialise()
+    path, body = f"{ORDERS}/rotations", {"kind": "emergency", "reason": "leaked", "force": True}
+    plan = await world.call("POST", path, json={**body, "dry_run": True})
+    begun = await world.call("POST", path, json=body)
+    fleet = {"clusters": ["orders"], "reason": "leaked", "force": True}
+    many = await world.call("POST", "/v1/emergency", json=fleet, key="k2")
+    for answer in (plan, begun, many):
+        assert any("runs inside a node" in warning for warning in answer.json()["warnings"])
+        assert any("node tokens" in warning for warning in answer.json()["warnings"])
+
+
 async def test_abort_and_roll_back_say_why_not(world):
     """A decision that the phase forbids is 409 with the reason, and one about nothing is 404."""
     await world.initialise()

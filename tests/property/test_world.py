@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 from hypothesis import HealthCheck, settings
@@ -172,6 +173,27 @@ class Rotations(RuleBasedStateMachine):
         node = self.node(name)
         if node is not None and node.is_running:
             self.world.report(node)
+
+    @rule(name=names)
+    def finds_no_vm(self, name: str) -> None:
+        """The agent of a node that does not run, perhaps while that asks to boot."""
+        node = self.node(name)
+        if node is not None and not node.is_running:
+            self.world.finds_no_vm(node)
+
+    @rule(name=names)
+    def sends(self, name: str) -> None:
+        """A report sets out."""
+        node = self.node(name)
+        if node is not None and node.is_running:
+            self.world.sends(node)
+
+    @rule(name=names)
+    def arrives(self, name: str) -> None:
+        """A report arrives late: it is refused if the node has reported a newer generation."""
+        if node := self.node(name):
+            with suppress(StaleGeneration, WrongFingerprint):
+                self.world.arrives(node)
 
     @rule(name=names, number=st.integers(1, 4))
     def lies(self, name: str, number: int) -> None:

@@ -99,6 +99,7 @@ class Node:
     locked_round: int | None = None
     foreign_links: tuple[str, ...] = ()
     is_running: bool = False
+    on_the_way: Attestation | None = None  #: a report that has not arrived
     is_truthful: bool = True  #: what it is was what it reported, when it last did
 
     def used(self) -> set[Fingerprint | None]:
@@ -441,6 +442,8 @@ class World:
     def attest(self, node: Node, said: Attestation) -> bool:
         """Send a report; whether the answer lets the node boot."""
         taken = membership.attest(self.crowd(), node.name, said)
+        if taken.change is None and said.read_from is ReadFrom.NONE:
+            return taken.may_boot
         if taken.change is None:
             member = replace(self.cluster.members[node.name], last_seen=self.now)
             self.cluster = self.cluster.with_member(member)
@@ -453,7 +456,7 @@ class World:
     def _take(self, change: Change, before: Member | None) -> None:
         grown = change.cluster.generation - self.cluster.generation
         was_away = before is None or before.has_left or before.is_excused
-        asks = any(m.asked_at is not None for m in change.cluster.members.values())
+        asks = any(m.asked_generation is not None for m in change.cluster.members.values())
         assert grown == 0 or was_away or asks
         if change.facts:
             self.save(change)
@@ -463,7 +466,44 @@ class World:
 
     def report(self, node: Node, **lies: object) -> bool:
         """Attest what the node is, and what it lies about."""
-        said = Attestation(
+        answer = self.attest(node, replace(self.seen(node), **lies))  # type: ignore[arg-type]
+        node.is_truthful = not lies
+        return answer
+
+    def finds_no_vm(self, node: Node) -> None:
+        """The agent beside a node that does not run says so."""
+        seen = desired_state(self.crowd()).generation
+        none = Attestation(
+            generation=seen,
+            at=self.now,
+            read_from=ReadFrom.NONE,
+            file=node.file,
+            boot_pins=dict(node.boot_pins),
+        )
+        before = self.cluster
+        was = self.crowd().of(node.name)
+        self.attest(node, none)
+        assert was is not Liveness.JOINING or self.cluster == before, "only a VM ends a boot"
+
+    def sends(self, node: Node) -> None:
+        """A report of this moment, that is on its way for a while."""
+        node.on_the_way = self.seen(node)
+
+    def arrives(self, node: Node) -> None:
+        """It arrives, after whatever has happened meanwhile."""
+        said, node.on_the_way = node.on_the_way, None
+        if said is not None:
+            was_truthful = node.is_truthful
+            self.attest(node, said)
+            node.is_truthful = (
+                was_truthful
+                and node.is_running
+                and said == replace(self.seen(node), at=said.at, generation=said.generation)
+            )
+
+    def seen(self, node: Node) -> Attestation:
+        """What a look at the node shows."""
+        return Attestation(
             generation=node.seen,
             at=self.now,
             read_from=ReadFrom.VM,
@@ -478,9 +518,6 @@ class World:
             locked_round=node.locked_round,
             foreign_links=node.foreign_links,
         )
-        answer = self.attest(node, replace(said, **lies))  # type: ignore[arg-type]
-        node.is_truthful = not lies
-        return answer
 
     def act(self, node: Node) -> None:
         """What an honest agent does with the desired state of this moment."""
@@ -543,6 +580,8 @@ class World:
         node.seen = desired.generation
         node.own, node.pins = None, {}
         node.locked_round, node.foreign_links = None, ()
+        if current is not None:
+            self._write_anew_what_is_over(node, current)
         said = Attestation(
             generation=node.seen,
             at=self.now,
@@ -554,6 +593,7 @@ class World:
         if not self.attest(node, said) or current is None:
             return False
         rotation = self.cluster.rotation
+        accepted = {self.read_cookie(number) for number in self.cluster.accepted()}
         if rotation is not None and rotation.has_mixed_cookies and self._is_in_step(node):
             node.own, node.pins = node.file, dict(node.boot_pins)
         else:
@@ -561,9 +601,19 @@ class World:
             named = {peer: self.read_cookie(number) or current for peer, number in pairs.items()}
             node.own = node.file = current
             node.pins, node.boot_pins = dict(named), dict(named)
+        assert node.used() <= accepted, "it came up with what is over"
         node.is_running = True
         self._examine_pairs(node)
         return True
+
+    def _write_anew_what_is_over(self, node: Node, current: Fingerprint) -> None:
+        """Files that hold a cookie which is not accepted any more are no good to boot with."""
+        accepted = {self.read_cookie(number) for number in self.cluster.accepted()}
+        if node.file not in accepted:
+            node.file = current
+        for peer, used in node.boot_pins.items():
+            if used not in accepted:
+                node.boot_pins[peer] = current
 
     def _is_in_step(self, node: Node) -> bool:
         """Whether its own files are good enough, as the agent sees it: each pair is as they say."""

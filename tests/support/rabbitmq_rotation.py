@@ -87,7 +87,8 @@ class RotatedRabbits:
     def kill_among_mixed_cookies(self, victim: str, *, behind: str, messages: Traffic) -> None:
         """A rotation stays halfway, since one agent is dead: *victim*, which adopted, is killed and comes back.
 
-        It boots with what each pair uses, everybody runs and nobody is parted; then the rotation ends.
+        Its own agent runs beside it all the while. It boots with what each pair uses, everybody runs and nobody is
+        parted; then the rotation ends.
         """
         (third,) = set(self.names) - {victim, behind}
         (previous,) = self.cookies()
@@ -97,7 +98,6 @@ class RotatedRabbits:
         wait_for("two have moved", lambda: self._have_moved(adopted, previous), seconds=_SECONDS)
         current = self.brokers[victim].cookie_file.read_text()
         messages.wait_confirmed(200)
-        self.agents[victim].kill()
         self.brokers[victim].kill()
         self.agents[victim].boot(seconds=120)
         self.brokers.restart(victim)
@@ -105,8 +105,7 @@ class RotatedRabbits:
         assert f"-setcookie {behind} {previous}" in arguments(self.brokers[victim].pid)
         assert self.phase(rotation) not in {"retiring", "completed"}
         self.tools_work()
-        for name in (victim, behind):
-            self.agents[name].start()
+        self.agents[behind].start()
         self.until(rotation, "completed")
         assert self.cookies() == {current}
         for node in self.brokers.nodes.values():

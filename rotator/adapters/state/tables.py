@@ -74,7 +74,7 @@ members: Final = Table(
     Column("has_left", Boolean, nullable=False),
     Column("is_excused", Boolean, nullable=False),
     Column("attestation", _JSON),
-    Column("asked_at", _INSTANT),
+    Column("asked_generation", Integer),
     Column("drift", String(64)),
 )
 rotations: Final = Table(

@@ -19,7 +19,7 @@ from rotator.domain.rotation import Kind
 from rotator.errors import Conflict, InputError, NotFound
 from rotator.ports.state_store import Receipt
 from rotator.protocol import v1
-from rotator.services.commands import new_id
+from rotator.services.commands import WHAT_STAYS, new_id
 from rotator.services.fleet import FleetEmergency
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ async def _run(
             force=wanted.force,
         )
     )
-    return _answer(await _report(services, row, warnings=warnings), {})
+    return _answer(await _report(services, row, warnings=[*WHAT_STAYS, *warnings]), {})
 
 
 def _answer(report: v1.EmergencyReport, headers: dict[str, str]) -> Response:

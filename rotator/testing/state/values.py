@@ -135,6 +135,8 @@ def full_cluster(before: Cluster) -> Cluster:
         last_seen=later(seconds=2),
         attestation=full_attestation(),
         is_admitted=True,
+        asked_generation=Generation(40),
+        drift=Fingerprint("f1:" + "4" * 32),
         has_left=True,
         is_excused=True,
     )

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from rotator.domain import joining
+from rotator.domain import joining, membership
 from rotator.domain.cluster import ReadFrom
 from rotator.domain.rotation import Phase
 from rotator.domain.version import Stage
@@ -15,7 +15,6 @@ from rotator.testing.factories import (
     a_crowd,
     a_fingerprint,
     a_member,
-    a_policy,
     a_rotation,
     an_attestation,
     an_emergency,
@@ -51,8 +50,33 @@ def _crowd(rotation, *said, others=()):
 )
 def test_a_node_boots_where_cookies_are_not_mixed(rotation, said, may: bool) -> None:
     """Every node that runs is at the target, but for its rows for those that do not run."""
-    asks = a_member("c", BOOT, asked_at=NOW - SECOND)
+    asks = a_member("c", BOOT, asked_generation=42)
     assert joining.may_join(_crowd(rotation, said, others=[asks]), "c") is may
+
+
+@pytest.mark.parametrize(
+    ("files", "may"),
+    [
+        ({"own": None}, True),
+        ({"own": NEW, "boot_pins": {"b": NEW}}, True),
+        ({"own": OLD}, False),
+        ({"own": "f1:x"}, False),
+        ({"own": NEW, "boot_pins": {"b": OLD}}, False),
+        ({"own": NEW, "boot_pins": {"b": "f1:x"}}, False),
+    ],
+)
+@pytest.mark.parametrize("over", [Stage.RETIRED, Stage.REVOKED])
+def test_nobody_boots_with_a_cookie_that_is_over(files, may: bool, over: Stage) -> None:
+    """Its files are from before a rotation or an emergency ended: it writes them anew and asks again."""
+    cluster = a_cluster(stages={11: over, 12: Stage.CURRENT})
+    assert joining.may_join(a_crowd(cluster), "a", replace(BOOT, **files)) is may
+
+
+@pytest.mark.parametrize(("own", "may"), [(OLD, False), (NEW, True)])
+def test_nobody_boots_with_what_is_being_retired(own, may: bool) -> None:
+    """Every node that runs has left it, and refuses it."""
+    crowd = _crowd(a_rotation(Phase.RETIRING), an_attestation(12))
+    assert joining.may_join(crowd, "c", replace(BOOT, own=own)) is may
 
 
 def test_nobody_boots_before_the_former_version_is_current_again() -> None:
@@ -63,15 +87,15 @@ def test_nobody_boots_before_the_former_version_is_current_again() -> None:
     assert joining.may_join(a_crowd(a_cluster(back)))
 
 
-#: A node "r" that was a member before, wants to boot since NOW, and has a row for its peer "p".
+#: A node "r" that was a member before, wants to boot since generation 42, and has a row for "p".
 #: Its peer has adopted, and is not proven yet.
 ON_THE_WAY = an_attestation(12, file=OLD, pins={"r": OLD})
 RETURNS = an_attestation(11, read_from=ReadFrom.BOOT, boot_pins={"p": OLD})
 
 
 def _returns(rotation=ROLLING_OUT, *, said=RETURNS, peer=None, policy=None, stages=None, **member):
-    """Whether "r" may boot beside "p", which was heard a second after "r" has asked."""
-    fields = {"asked_at": NOW, "joined_at": NOW, "last_seen": NOW} | member
+    """Whether "r" may boot beside "p", which has looked since "r" has asked."""
+    fields = {"asked_generation": 42, "joined_at": NOW, "last_seen": NOW} | member
     here = a_member("r", BOOT, **fields)
     heard = peer or a_member("p", ON_THE_WAY, last_seen=NOW + SECOND)
     cluster = a_cluster(rotation, members=[here, heard], stages=stages)
@@ -133,37 +157,48 @@ def test_who_does_not_prove_it_waits(said) -> None:
     "member",
     [
         {"joined_at": NOW + SECOND},
-        {"asked_at": None},
+        {"asked_generation": None},
+        {"last_seen": SILENT},
         {"has_left": True},
         {"is_excused": True},
     ],
 )
 def test_whom_peers_need_not_have_pinned_waits(member) -> None:
-    """Who is new, has left or is excused; and its first request only starts the proof."""
+    """Who is new, has left or is excused; a first request, one after a long silence too, only starts the proof."""
     assert not _returns(**member)
 
 
-def test_a_lost_member_returns_but_not_where_a_lost_one_counts_as_gone() -> None:
-    """Peers keep their rows for the lost, and overwrite those of the gone."""
-    peer = a_member("p", ON_THE_WAY, last_seen=NOW + SECOND)
-    silent = {"last_seen": SILENT}
-    assert _returns(peer=peer, **silent)
-    assert not _returns(peer=peer, policy=a_policy(ephemeral=True), **silent)
+def test_a_lost_member_returns_once_its_peers_have_looked_since_it_asks() -> None:
+    """Peers keep their rows for the lost; from its first request on it is joining, and they know."""
+    lost = a_member("r", an_attestation(11), joined_at=SILENT, last_seen=SILENT)
+    crowd = _crowd(ROLLING_OUT, others=[lost, a_member("p", ON_THE_WAY)])
+    first = membership.attest(crowd, "r", RETURNS)
+    assert not first.may_boot
+    asked = first.change.cluster
+    assert not joining.may_join(crowd.with_cluster(asked), "r", RETURNS)
+    looked = asked.with_member(a_member("p", replace(ON_THE_WAY, generation=asked.generation)))
+    assert joining.may_join(crowd.with_cluster(looked), "r", RETURNS)
 
 
 @pytest.mark.parametrize(
     "peer",
     [
-        a_member("p", ON_THE_WAY),
+        a_member("p", replace(ON_THE_WAY, generation=41), last_seen=NOW + SECOND),
         a_member("p", None, last_seen=NOW + SECOND),
         a_member("p", BOOT, last_seen=NOW + SECOND, is_admitted=True),
         a_member("p", an_attestation(11, read_from=ReadFrom.NONE), last_seen=NOW + SECOND),
         a_member("p", replace(ON_THE_WAY, pins={"r": "f1:x"}), last_seen=NOW + SECOND),
     ],
-    ids=["not heard since", "never attested", "boots itself", "vm not reached", "unknown row"],
+    ids=[
+        "arrived since, and seen before",
+        "never attested",
+        "boots itself",
+        "vm not reached",
+        "unknown row",
+    ],
 )
 def test_a_peer_that_has_not_shown_its_rows_since_keeps_it_waiting(peer) -> None:
-    """An older report may be from before the last move of the pair."""
+    """An older look may be from before the last move of the pair, whenever its report arrives."""
     assert not _returns(peer=peer)
 
 
@@ -173,13 +208,11 @@ def test_a_row_that_is_accepted_nowhere_lets_nobody_in() -> None:
     assert not _returns(peer=peer, said=replace(RETURNS, boot_pins={"p": "f1:x"}))
 
 
-@pytest.mark.parametrize(("heard_after", "may"), [(-1, False), (1, True)])
-def test_a_row_that_may_have_been_moved_since_is_not_set_aside(heard_after, may):
+@pytest.mark.parametrize(("asked", "may"), [(43, False), (42, True)])
+def test_a_row_that_may_have_been_moved_since_is_not_set_aside(asked, may):
     """Everybody is at the target but for a row for who asks: only a newer report says what it is."""
-    seconds = timedelta(seconds=1)
-    said = an_attestation(12, pins={"a": a_fingerprint(11)})
-    peer = a_member("b", said, last_seen=NOW + heard_after * seconds)
+    peer = a_member("b", an_attestation(12, pins={"a": a_fingerprint(11)}))
     boot = an_attestation(None, read_from=ReadFrom.BOOT)
-    asks = a_member("a", boot, asked_at=NOW)
+    asks = a_member("a", boot, asked_generation=asked)
     crowd = a_crowd(a_cluster(a_rotation(Phase.ROLLING_OUT), members=[peer, asks]))
     assert joining.may_join(crowd, "a", boot) is may

@@ -8,6 +8,7 @@ import pytest
 from rotator.domain import membership
 from rotator.domain.cluster import Cluster, Proof, ReadFrom
 from rotator.domain.facts import FactKind
+from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Phase
 from rotator.domain.version import Stage
 from rotator.errors import StaleGeneration, TooManyMembers, WrongFingerprint
@@ -18,6 +19,7 @@ from rotator.testing.factories import (
     a_crowd,
     a_fingerprint,
     a_member,
+    a_policy,
     a_rotation,
     an_attestation,
     an_emergency,
@@ -183,10 +185,10 @@ def test_foreign_links_can_be_kept_quiet_but_not_while_nodes_are_locked() -> Non
 
 
 def test_a_member_that_may_not_boot_yet_is_remembered_since_when_it_asks() -> None:
-    """Reports of its peers count from then on; told to boot, it begins anew."""
+    """Looks of its peers count from that generation on; told to boot, it begins anew."""
     cluster = a_cluster(a_rotation(Phase.PROMOTING), members=[a_member("a", an_attestation())])
     first = _attest(cluster, BOOT).change.cluster
-    assert first.members["a"].asked_at == NOW
+    assert first.members["a"].asked_generation == first.generation == 43
     later = membership.attest(a_crowd(first, now=NOW + timedelta(seconds=9)), "a", BOOT)
     assert later.change is None
     beside = membership.attest(
@@ -194,10 +196,50 @@ def test_a_member_that_may_not_boot_yet_is_remembered_since_when_it_asks() -> No
         "a",
         an_attestation(None, read_from=ReadFrom.NONE),
     )
-    assert beside.change.cluster.members["a"].asked_at == NOW, "its agent finds no VM meanwhile"
+    assert beside.change is None, "its agent finds no VM meanwhile"
     over = replace(first, rotation=None)
-    assert _attest(over, BOOT).change.cluster.members["a"].asked_at is None
-    assert _attest(first, an_attestation()).change.cluster.members["a"].asked_at is None
+    assert _attest(over, BOOT).change.cluster.members["a"].asked_generation is None
+    assert _attest(first, an_attestation()).change.cluster.members["a"].asked_generation is None
+
+
+NO_VM = an_attestation(None, read_from=ReadFrom.NONE, generation=43)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_agent_that_finds_no_vm_does_not_end_the_boot_of_its_node(known: bool) -> None:
+    """Requests and its reports take turns: one generation, and what the node said of its files stays."""
+    members = [a_member("a", an_attestation())] if known else []
+    cluster = a_cluster(a_rotation(Phase.PROMOTING), members=members)
+    asks = replace(BOOT, boot_pins={"b": a_fingerprint(11)})
+    for _ in range(3):
+        taken = _attest(cluster, asks)
+        cluster = taken.change.cluster if taken.change else cluster
+        assert _attest(cluster, NO_VM).change is None
+    member = cluster.members["a"]
+    assert (cluster.generation, member.asked_generation, member.attestation) == (43, 43, asks)
+
+
+def test_a_node_that_was_told_to_boot_is_awaited_although_its_agent_finds_no_vm() -> None:
+    """Gates wait for it until its VM reports; that report ends the boot."""
+    cluster = _attest(a_cluster(), BOOT).change.cluster
+    assert _attest(cluster, NO_VM).change is None
+    up = _attest(cluster, an_attestation(generation=43)).change.cluster.members["a"]
+    assert cluster.members["a"].is_admitted
+    assert not up.is_admitted
+    assert up.attestation.read_from is ReadFrom.VM
+
+
+def test_a_node_that_asks_in_vain_is_joining_and_lost_when_it_falls_silent() -> None:
+    """Its agent's reports of no VM are no sign of life; a request after that begins anew."""
+    cluster = a_cluster(a_rotation(Phase.PROMOTING), members=[a_member("a", an_attestation())])
+    asked = _attest(cluster, BOOT).change.cluster
+    assert a_crowd(asked).of("a") is Liveness.JOINING
+    assert a_crowd(asked).awaited() == ()
+    silent = a_crowd(asked, now=NOW + a_policy().node_ttl)
+    assert membership.attest(silent, "a", NO_VM).change is None
+    assert silent.of("a") is Liveness.LOST
+    again = membership.attest(silent, "a", replace(BOOT, generation=43)).change.cluster
+    assert again.generation == again.members["a"].asked_generation == 44
 
 
 @pytest.mark.parametrize(
@@ -265,7 +307,7 @@ def test_a_whole_cluster_that_reboots_in_rolling_out_comes_up_node_by_node() -> 
 def test_a_row_for_the_node_that_wants_to_boot_does_not_keep_it_out() -> None:
     """Its pairs are moved once it runs; waiting for each other both would wait for ever."""
     peer = a_member("b", an_attestation(12, pins={"a": a_fingerprint(11)}))
-    asks = a_member("a", BOOT, asked_at=NOW - timedelta(seconds=1))
+    asks = a_member("a", BOOT, asked_generation=42)
     cluster = a_cluster(a_rotation(Phase.ROLLING_BACK, is_rollback=True), members=[asks, peer])
     assert not _attest(cluster, BOOT).may_boot
     back = a_member("b", an_attestation(11, pins={"a": a_fingerprint(12)}))

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from rotator.domain import steps
+from rotator.domain import adoption, steps
 from rotator.domain.actions import Line
 from rotator.domain.cluster import Proof
 from rotator.domain.facts import FactKind
@@ -85,6 +85,20 @@ def test_an_emergency_names_whose_cookie_may_have_been_read() -> None:
     started, read = change.facts
     assert started.kind is FactKind.PROMOTION_STARTED
     assert read.details == {"nodes": ["a", "b"]}
+
+
+def test_an_emergency_names_the_lost_as_well_and_does_not_wait_for_them() -> None:
+    """Who is silent may run and was not locked: whoever is linked to it may read."""
+    clean = a_member("a", an_attestation(None, locked_round=1))
+    lost = a_member("b", an_attestation(11), last_seen=NOW - timedelta(hours=1))
+    left = a_member("c", an_attestation(11), has_left=True)
+    excused = a_member("d", an_attestation(11), is_excused=True)
+    cluster = a_cluster(an_emergency(Phase.LOCKING), members=[clean, lost, left, excused])
+    crowd = a_crowd(cluster, serving_since=NOW - timedelta(hours=1))
+    assert list(adoption.unlocked(crowd, cluster.rotation)) == []
+    change = steps.enter(crowd, Line.E2)
+    assert change.cluster.rotation.may_have_been_read == ("b",)
+    assert change.facts[-1].kind is FactKind.COOKIE_MAY_HAVE_BEEN_READ
 
 
 def test_a_clean_lock_names_nobody() -> None:

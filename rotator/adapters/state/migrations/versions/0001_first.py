@@ -107,7 +107,7 @@ def upgrade() -> None:
         sa.Column("has_left", sa.Boolean(), nullable=False),
         sa.Column("is_excused", sa.Boolean(), nullable=False),
         sa.Column("attestation", sa.JSON()),
-        sa.Column("asked_at", sa.String(length=32)),
+        sa.Column("asked_generation", sa.Integer()),
         sa.Column("drift", sa.String(length=64)),
         sa.ForeignKeyConstraint(["cluster"], ["clusters.name"], name=op.f("fk_members_cluster")),
         sa.PrimaryKeyConstraint("cluster", "name", name=op.f("pk_members")),
