@@ -185,10 +185,21 @@ def test_an_unknown_cookie_blocks_promotion_by_name_and_never_an_emergency(
     assert service.rotation(CLUSTER, rotation)["phase"] == "superseded"
 
 
+def _with_patience(service: Service, nodes: list[FakeNode], **settings: object) -> None:
+    """Nobody gets lost while this goes on, and these settings hold."""
+    service.clusters[CLUSTER] |= {"members": {**MEMBERS, "node_ttl": "60s"}, **settings}
+    service.write_config()
+    service.stop()
+    service.start()
+    for node in nodes:
+        node.step()
+
+
 def test_no_node_gets_the_new_cookie_before_a_clean_round_of_locking(
     service: Service, nodes: list[FakeNode]
 ) -> None:
     """A foreign link makes another round; the new version is handed out after a clean one only."""
+    _with_patience(service, nodes)
     emergency = begin(service, "emergency")
     for node in nodes:
         node.look()
@@ -208,13 +219,7 @@ def test_after_lock_timeout_the_unlocked_are_named_as_a_fact(
     service: Service, nodes: list[FakeNode]
 ) -> None:
     """An emergency does not wait for ever: who did not lock is named, may have been read."""
-    service.clusters[CLUSTER]["lock_timeout"] = "1s"
-    service.clusters[CLUSTER]["members"] = {**MEMBERS, "node_ttl": "60s"}
-    service.write_config()
-    service.stop()
-    service.start()
-    for node in nodes:
-        node.step()
+    _with_patience(service, nodes, lock_timeout="1s")
     *good, silent = nodes
     emergency = begin(service, "emergency")
     done = drive(service, emergency, good, "rolling_out")
