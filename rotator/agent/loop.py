@@ -68,7 +68,7 @@ class NodeAgent:
         self.orders: Orders | None = None
         self.memory_file = state_dir / f"{settings.name}.memory"
         self.memory = memories.load(self.memory_file)
-        self._vm = Vm(_address(settings))
+        self._vm = Vm(_address(settings), cookie_file=settings.files.cookie_file)
         self._eyes = Eyes(self._vm, settings.files, met=self._meet)
         self._hands = Hands(self._vm, settings)
         self._prover = Prover(self._vm)

@@ -7,22 +7,25 @@ no node but its own.
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from rotator import failpoints
-from rotator.agent import answers
+from rotator.agent import answers, listeners
 from rotator.agent.files import cookie_of
 from rotator.agent.pairs import View
 from rotator.beam import node as beam
+from rotator.beam.epmd import port_of
 from rotator.beam.terms import Atom, Charlist, text
 from rotator.domain.ids import NodeName
 from rotator.errors import BeamError, BeamProtocolError, CallFailed, WrongCookie
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from rotator.domain.cookie import Cookie
 
@@ -55,8 +58,9 @@ class About:
 class Vm:
     """One node; reconnects by itself when asked to. No method raises for a peer's silence."""
 
-    def __init__(self, address: beam.Address) -> None:
+    def __init__(self, address: beam.Address, *, cookie_file: Path | None = None) -> None:
         self._address = address
+        self._cookie_file = cookie_file  #: its owner is the node's user
         self._node: beam.Node | None = None
         self._about: About | None = None
         self._table: object = None
@@ -69,11 +73,28 @@ class Vm:
         if self._node is not None and self._node.is_open:
             return True
         self._node, self._about, self._table = None, None, None
+        address = await self._found()
         for cookie in cookies:
             with suppress(WrongCookie):
-                self._node = await beam.connect(self._address, cookie.reveal())
+                self._node = await beam.connect(address, cookie.reveal())
                 return False
         raise WrongCookie
+
+    async def _found(self) -> beam.Address:
+        """Where it listens; raises `NodeRefused` where that is another user's program."""
+        address = self._address
+        port = address.port or await port_of(
+            address.name.partition("@")[0],
+            host=address.host,
+            epmd_port=address.epmd_port,
+            timeout=beam.PATIENCE,
+        )
+        users = {os.geteuid()}
+        if self._cookie_file is not None:
+            with suppress(OSError):
+                users.add(self._cookie_file.stat().st_uid)
+        listeners.require_ours(address.host, port, users=users)
+        return replace(address, port=port)
 
     async def close(self) -> None:
         """End the connection."""
@@ -83,7 +104,7 @@ class Vm:
     async def accepts(self, cookie: Cookie) -> bool:
         """Whether a fresh handshake with this cookie succeeds; raises all but `WrongCookie`."""
         try:
-            async with await beam.connect(self._address, cookie.reveal()):
+            async with await beam.connect(await self._found(), cookie.reveal()):
                 return True
         except WrongCookie:
             return False

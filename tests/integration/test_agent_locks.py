@@ -253,17 +253,24 @@ async def test_who_calls_himself_like_a_member_is_found_and_cut(
     name = NodeName("impostor@127.0.0.1")
     members = {name: "live"}
     with intruder(beam, [NAME], cookie=LEAKED.reveal(), name=name) as him:
-        agent.obey(replace(LOCK, members=members))
-        first = (await agent.look()).report
-        assert first is not None
-        assert first.foreign_links == [name]
-        agent.obey(
-            replace(LOCK, generation=Generation(3), lock=LockRound("e1", 2), members=members)
-        )
-        second = (await agent.look()).report
-        assert second is not None
-        assert (second.locked_round, second.foreign_links) == (2, [])
-        agent.obey(replace(RESET, members=members))
+        for number in range(1, 20):
+            agent.obey(
+                replace(
+                    LOCK,
+                    generation=Generation(1 + number),
+                    lock=LockRound("e1", number),
+                    members=members,
+                )
+            )
+            report = (await agent.look()).report
+            assert report is not None
+            assert report.locked_round == number
+            if number == 1:
+                assert report.foreign_links == [name]
+            elif not report.foreign_links:
+                break
+        assert report.foreign_links == []
+        agent.obey(replace(RESET, generation=Generation(30), members=members))
         assert (await settled(agent)).uses == 2
         seen = him.intrusion()
     assert hashlib.sha256(NEXT.reveal().encode()).hexdigest() not in seen.cookies
