@@ -278,6 +278,23 @@ class Rotations(RuleBasedStateMachine):
             node.boot_pins[peer.name] = previous
             node.is_running = False
 
+    @rule(names=st.permutations(NAMES), honest=st.booleans())
+    def restarts_while_a_report_is_on_its_way(self, names: list[str], honest: bool) -> None:
+        """A peer has looked, the pair is moved, the node dies before its files say so, and asks; then the report arrives."""
+        node, peer = self.node(names[0]), self.node(names[1])
+        if node is None or peer is None or not (node.is_running and peer.is_running):
+            return
+        self.world.sends(peer)
+        for one in (peer, node):
+            self.world.act(one)
+        self.dies_in_the_middle_of_a_move(node.name, peer.name)
+        if not node.is_running:
+            self.world.boot(node)
+            if honest:
+                self.lags(names[2])
+            self.arrives(peer.name)
+            self.world.boot(node)
+
     @rule(names=st.permutations(NAMES), size=st.integers(0, 2))
     def is_caught_halfway(self, names: list[str], size: int) -> None:
         """A rotation gets to `rolling_out`, and only some nodes have adopted."""

@@ -495,11 +495,7 @@ class World:
         if said is not None:
             was_truthful = node.is_truthful
             self.attest(node, said)
-            node.is_truthful = (
-                was_truthful
-                and node.is_running
-                and said == replace(self.seen(node), at=said.at, generation=said.generation)
-            )
+            node.is_truthful = was_truthful
 
     def seen(self, node: Node) -> Attestation:
         """What a look at the node shows."""
