@@ -6,6 +6,7 @@ the next look goes on from there. The loop goes on with what it knows while the 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from rotator.agent.node import Vm
 from rotator.agent.prover import Prover
 from rotator.agent.relinker import Relinker
 from rotator.agent.seal import Seal
+from rotator.agent.sights import Sights
 from rotator.agent.surroundings import Surveyor
 from rotator.beam.node import Address
 from rotator.domain.cookie import Cookie
@@ -57,6 +59,7 @@ class Outcome:
     report: v1.Attestation | None
     next_look: float  #: seconds
     is_settled: bool
+    is_held_back: bool = False  #: nothing is done before the service has heard of this, or a bound
     trouble: tuple[str, ...] = ()
 
 
@@ -74,6 +77,8 @@ class NodeAgent:
         self._prover = Prover(self._vm)
         self._relinker = Relinker(self._vm)
         self._surveyor = Surveyor(self._vm, settings)
+        self._sights = Sights()
+        self._shown: Cookie | None = None  #: the own cookie that the last report is about
         self._seal: Seal | None = None
         self._round: object = None  #: of locking, in which strangers are counted
         self._strangers: frozenset[NodeName] = frozenset()  #: found in this round
@@ -123,8 +128,10 @@ class NodeAgent:
             read_from = "none" if seen.own is None else "vm"
             beat = evidence.heartbeat(read_from=read_from, now=now, generation=0)
             return Outcome(report=beat, next_look=_SLOWEST, is_settled=True, trouble=tuple(trouble))
+        is_held_back = self._holds_back(orders, seen)
         try:
-            seen = await self._bring_on(orders, seen, trouble)
+            if not is_held_back:
+                seen = await self._bring_on(orders, seen, trouble)
         except (AgentFileError, BeamError) as error:
             trouble.append(str(error))
             seen = await self._see(trouble)
@@ -142,12 +149,36 @@ class NodeAgent:
             preflight=(*trouble, *await self._surveyor.findings(orders, seen)),
         )
         report = evidence.report(orders, seen, self.memory, found, now=now)
+        self._shown = seen.own
         return Outcome(
             report=report,
-            next_look=self._next_look(orders, seen, is_settled=is_settled),
+            next_look=_SOON
+            if is_held_back
+            else self._next_look(orders, seen, is_settled=is_settled),
             is_settled=is_settled,
+            is_held_back=is_held_back,
             trouble=found.preflight,
         )
+
+    def told(self, report: v1.Attestation) -> bool:
+        """The service has taken this report; whether something was held back for it."""
+        orders, shown = self.orders, self._shown
+        if orders is None or shown is None or report.own != orders.fingerprint(shown):
+            return False
+        return self._sights.tell(shown)
+
+    def _holds_back(self, orders: Orders, seen: Seen) -> bool:
+        is_new = self._sights.is_new
+        now = asyncio.get_running_loop().time()
+        holds_back = self._sights.hold_back(orders, seen, self.memory, now=now)
+        if holds_back and is_new:
+            log.warning(
+                "%s: own cookie was set by somebody, or is a retired one:"
+                " it is locked, then reset to version %s",
+                self.name,
+                orders.number_of(orders.target),
+            )
+        return holds_back
 
     async def _see(self, trouble: list[str]) -> Seen:
         served = self.orders.cookies.values() if self.orders else ()

@@ -188,6 +188,9 @@ async def _once(settings: AgentSettings, nodes: Sequence[NodeSettings]) -> int:
                 is_down = outcome.report is not None and outcome.report.read_from == "none"
                 if outcome.is_settled or is_down:
                     break
+                if outcome.is_held_back and outcome.report is not None:
+                    await server.attest(node.name, outcome.report)
+                    agent.told(outcome.report)
                 await asyncio.sleep(min(outcome.next_look, 1.0))
                 outcome = await agent.look()
             if outcome.report is not None:

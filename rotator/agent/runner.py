@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from rotator.agent import status
+from rotator.agent.findings import Findings
 from rotator.agent.loop import Outcome
 from rotator.agent.orders import orders_of
 from rotator.errors import AgentRefused, InputError, RotatorError, ServiceAway
@@ -47,6 +48,7 @@ class Runner:
         self._looked_at = 0.0  #: when that was seen
         self._told: v1.Attestation | None = None
         self._heartbeat = _HEARTBEAT
+        self._findings = Findings(agent.name)
         self._troubles: dict[str, str] = {}  #: by what was asked of the service
 
     async def run(self) -> None:
@@ -133,7 +135,6 @@ class Runner:
             return await self._agent.look()
         except RotatorError as error:
             trouble = str(error)
-            log.warning("%s: %s", self._agent.name, trouble)
         except Exception as error:  # noqa: BLE001 - the node needs its agent
             trouble = defect(self._agent.name, error)
         return Outcome(report=None, next_look=_AFTER_FAILURE, is_settled=False, trouble=(trouble,))
@@ -145,6 +146,9 @@ class Runner:
             self._report = outcome.report
             self._looked_at = asyncio.get_running_loop().time()
             self._news.set()
+        is_whole = outcome.report is not None and outcome.report.read_from == "vm"
+        now = asyncio.get_running_loop().time()
+        self._findings.note(outcome.trouble, is_whole=is_whole, now=now)
         trouble = tuple(dict.fromkeys((*outcome.trouble, *self._troubles.values())))
         status.write(self._status_file, outcome, trouble=trouble, next_look=next_look)
 
@@ -176,7 +180,7 @@ class Runner:
                 await asyncio.sleep(_FIRST_PAUSE)
             else:
                 self._trouble("report", "")
-                self._mind(answer)
+                self._mind(report, answer)
                 self._heartbeat = min(max(answer.heartbeat_seconds, 0.1), _SLOWEST_HEARTBEAT)
             self._told, pause = report, _FIRST_PAUSE
             due = loop.time() + self._heartbeat
@@ -188,8 +192,10 @@ class Runner:
             raise ServiceAway(f"nothing is reported: the last look at the node is {age:.0f} s old")
         return await self._server.attest(self._agent.name, report)
 
-    def _mind(self, answer: v1.Attested) -> None:
-        """A policy that changes makes no new generation: it comes with the next heartbeat."""
+    def _mind(self, report: v1.Attestation, answer: v1.Attested) -> None:
+        """What was held back goes on; a policy that changes makes no new generation."""
+        if self._agent.told(report):
+            self._changed.set()
         heals, orders = answer.on_drift != "hold", self._agent.orders
         if orders is not None and orders.heals_drift != heals:
             self._agent.obey(replace(orders, heals_drift=heals))

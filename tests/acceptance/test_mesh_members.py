@@ -114,8 +114,26 @@ def test_a_cookie_set_by_hand_is_healed_and_both_are_facts(three: Fleet) -> None
     three.settle()
     three.assert_uses(three.current(), retired=[CHOSEN])
     three.assert_undisturbed()
-    for fact in three.facts("UnknownCookieSeen", "DriftHealed")[known:]:
-        assert fact["details"]["node"] == SECOND
+    kinds = ("UnknownCookieSeen", "DriftHealed")
+    wait_for("both are facts", lambda: len(three.facts(*kinds)) >= known + 2, seconds=LONG)
+    facts = three.facts(*kinds)[known:]
+    assert [fact["kind"] for fact in facts] == list(kinds)
+    assert {fact["details"]["node"] for fact in facts} == {SECOND}
+
+
+def test_a_cookie_set_by_hand_is_healed_while_the_service_is_away(three: Fleet) -> None:
+    """Nobody can be told of it, which keeps no node from being healed."""
+    target = sha256(three.current())
+    three.service.stop()
+    try:
+        three.mesh[SECOND].set_cookie(by_hand(three))
+        # The next look is due at a heartbeat at the latest.
+        wait_for("it is reset", lambda: three.tables()[SECOND].own == target, seconds=LONG)
+    finally:
+        three.service.start()
+    three.settle()
+    three.assert_uses(three.current(), retired=[CHOSEN])
+    three.assert_undisturbed()
 
 
 def test_a_cookie_set_by_hand_is_left_where_drift_is_held(three: Fleet) -> None:
