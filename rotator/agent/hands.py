@@ -10,7 +10,7 @@ from rotator import failpoints
 from rotator.agent.decide import Cut, Own, Pin, Step, WriteBoot, WriteCookie
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rotator.agent.node import Vm
     from rotator.agent.settings import NodeSettings
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_NAMED: Final = 10  #: links in one line of the log
 _HIGHER_WAITS: Final = 3.0  #: seconds in which the lower name of a pair may move it
 
 
@@ -46,7 +47,7 @@ class Hands:
                 await self._vm.set_own(cookie)
                 log.info("%s: own cookie changed", self._settings.name)
             case Cut(names):
-                log.warning("%s: cut %d foreign links", self._settings.name, len(names))
+                log.warning("%s: cut foreign links: %s", self._settings.name, _told(names))
                 await self._vm.cut(names)
         failpoints.hit(name, "after")
 
@@ -75,3 +76,10 @@ class Hands:
             for peer, cookie in wanted.items()
             if self._settings.name < peer or now - self._behind_since[peer] >= _HIGHER_WAITS
         }
+
+
+def _told(names: Sequence[NodeName]) -> str:
+    """How many, and the first of them; a stranger chose his name, so it may hold anything."""
+    shown = ["".join(c if c.isprintable() else "?" for c in name[:255]) for name in names[:_NAMED]]
+    more = ", …" if len(names) > _NAMED else ""
+    return f"{len(names)} ({', '.join(shown)}{more})"

@@ -89,6 +89,10 @@ class NodeAgent:
         """The node's name."""
         return self.settings.name
 
+    async def wait_gone(self) -> None:
+        """Wait until the connection to the VM ends; for ever where there was none."""
+        await self._vm.wait_closed()
+
     async def close(self) -> None:
         """Leave the node as it is."""
         await self._relinker.close()

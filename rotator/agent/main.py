@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _refuse_failpoints(settings)
         chosen = _chosen(settings, given.node, command=given.command)
         if given.command == "status":
-            return _status(settings, given.output)
+            return _status_to_whoever_reads(settings, given.output)
         if given.command == "boot":
             return asyncio.run(_boot(settings, chosen[0], patience=given.timeout))
         _prepare(settings)
@@ -218,6 +218,8 @@ async def _run(settings: AgentSettings, nodes: Sequence[NodeSettings]) -> int:
         if settings.leave_on_stop:
             await runner.leave(agent, server)
         await agent.close()
+        status.write_stopped(status.path_of(settings.state_dir, agent.name))
+        log.info("%s: the agent stopped", agent.name)
     return OK
 
 
@@ -229,6 +231,17 @@ async def _forever(agent: NodeAgent, server: Server, settings: AgentSettings) ->
         except Exception as error:  # noqa: BLE001 - the outermost place there is
             runner.defect(agent.name, error)
             await asyncio.sleep(1)
+
+
+def _status_to_whoever_reads(settings: AgentSettings, output: str) -> int:
+    try:
+        code = _status(settings, output)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has gone; a second attempt at exit would only complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return code
 
 
 def _status(settings: AgentSettings, output: str) -> int:

@@ -96,6 +96,13 @@ class Vm:
         listeners.require_ours(address.host, port, users=users)
         return replace(address, port=port)
 
+    async def wait_closed(self) -> None:
+        """Wait until the connection that is there now ends; without one that is never."""
+        if self._node is None:
+            await asyncio.get_running_loop().create_future()
+        else:
+            await self._node.wait_closed()
+
     async def close(self) -> None:
         """End the connection."""
         if self._node is not None:

@@ -40,7 +40,7 @@ class Runner:
     def __init__(self, agent: NodeAgent, server: Server, *, state_dir: Path) -> None:
         self._agent = agent
         self._server = server
-        self._status_file = state_dir / f"{agent.name}.status.json"
+        self._status_file = status.path_of(state_dir, agent.name)
         self._changed = asyncio.Event()  #: there is a reason to look
         self._news = asyncio.Event()  #: there is something to tell
         self._is_answered = False  #: the service has said what it wants, or that it wants nothing
@@ -48,6 +48,7 @@ class Runner:
         self._looked_at = 0.0  #: when that was seen
         self._told: v1.Attestation | None = None
         self._heartbeat = _HEARTBEAT
+        self._gone_at = float("-inf")  #: when the VM was lost last
         self._findings = Findings(agent.name)
         self._troubles: dict[str, str] = {}  #: by what was asked of the service
 
@@ -123,7 +124,25 @@ class Runner:
             self._note(outcome, next_look=pause)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
-                    await self._changed.wait()
+                    await self._wait_for_reason()
+
+    async def _wait_for_reason(self) -> None:
+        """Orders, or a VM that has gone; one that goes again and again is not spun on."""
+        waits = {
+            asyncio.create_task(self._changed.wait()),
+            asyncio.create_task(self._wait_gone()),
+        }
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waits:
+                one.cancel()
+
+    async def _wait_gone(self) -> None:
+        loop = asyncio.get_running_loop()
+        await self._agent.wait_gone()
+        await asyncio.sleep(self._gone_at + _AFTER_FAILURE - loop.time())
+        self._gone_at = loop.time()
 
     @property
     def _awaits_more(self) -> bool:

@@ -28,6 +28,22 @@ def write(path: Path, outcome: Outcome, *, trouble: tuple[str, ...], next_look: 
         "next_look": next_look,
         "report": asdict(outcome.report) if outcome.report else {},
     }
+    _replace(path, shown)
+
+
+def write_stopped(path: Path) -> None:
+    """The agent ends in good order: what it saw last stays, and is not taken for now."""
+    with suppress(OSError, msgspec.DecodeError, UnicodeError):
+        found = msgspec.json.decode(path.read_bytes(), type=_Stored)
+        _replace(path, {**asdict(found), "is_stopped": True})
+
+
+def path_of(state_dir: Path, name: str) -> Path:
+    """Of one node's agent."""
+    return state_dir / f"{name}.status.json"
+
+
+def _replace(path: Path, shown: dict[str, Any]) -> None:
     fresh = path.with_name(f".{path.name}.new")
     with suppress(OSError):
         fresh.write_text(json.dumps(shown), encoding="utf-8")
@@ -40,6 +56,7 @@ class _Stored:
     trouble: list[str]
     next_look: float  #: seconds from when it was written
     report: dict[str, Any]
+    is_stopped: bool = False
 
 
 def read(settings: AgentSettings) -> list[dict[str, Any]]:
@@ -48,16 +65,17 @@ def read(settings: AgentSettings) -> list[dict[str, Any]]:
 
 
 def _of_node(state_dir: Path, name: str) -> dict[str, Any]:
-    path = state_dir / f"{name}.status.json"
+    path = path_of(state_dir, name)
     try:
         found = msgspec.json.decode(path.read_bytes(), type=_Stored)
         age = datetime.now(UTC).timestamp() - path.stat().st_mtime  # noqa: TID251 - a clock's outermost place
     except (OSError, msgspec.DecodeError, UnicodeError):
         return {"node": name, "state": "never seen", "seen_seconds_ago": None, "trouble": []}
     report, is_late = found.report, age > found.next_look + _LATE
+    state = "agent silent" if is_late else _state(report, is_settled=found.is_settled)
     return {
         "node": name,
-        "state": "agent silent" if is_late else _state(report, is_settled=found.is_settled),
+        "state": "agent stopped" if found.is_stopped else state,
         "seen_seconds_ago": round(max(age, 0.0), 1),
         "generation": report.get("generation"),
         "uses": report.get("uses"),

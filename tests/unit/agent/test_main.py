@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -98,6 +99,21 @@ def test_a_node_that_is_not_in_the_file_is_usage(
     """The names that there are stand in the error."""
     assert main(["--config", str(config(tmp_path)), "boot", "other@h"]) == module.USAGE
     assert ME in capsys.readouterr().err
+
+
+def test_a_reader_of_status_that_goes_gets_no_traceback(tmp_path: Path) -> None:
+    """As in `status | head -1`: nobody reads any more, and nothing is said about that."""
+    path = config(tmp_path)
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "rotator", "agent", "--config", str(path), "status"],
+            cwd=CHECKOUT, stdout=write, stderr=subprocess.PIPE, text=True, check=False, timeout=100,
+        )  # fmt: skip
+    finally:
+        os.close(write)
+    assert (ended.returncode, ended.stderr) == (module.FAILED, "")
 
 
 def test_a_service_that_is_away_fails(tmp_path: Path) -> None:

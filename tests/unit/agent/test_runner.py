@@ -289,3 +289,30 @@ async def test_evidence_that_is_not_read_any_more_is_not_told(
         told = len(here.service.bodies)
         await asyncio.sleep(0.5)
         assert len(here.service.bodies) == told
+
+
+async def test_a_vm_that_goes_is_looked_at_at_once_and_not_spun_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No heartbeat is waited for; where the connection ends at every look, looks stay few."""
+    looks, gone = 0, asyncio.Event()
+
+    async def look(self: NodeAgent) -> Outcome:
+        nonlocal looks
+        looks += 1
+        return Outcome(report=None, next_look=float("inf"), is_settled=True)
+
+    async def wait_gone(self: NodeAgent) -> None:
+        await gone.wait()
+
+    monkeypatch.setattr(NodeAgent, "look", look)
+    monkeypatch.setattr(NodeAgent, "wait_gone", wait_gone)
+    async with running(tmp_path, Script()) as here:
+        await here.until(lambda: here.agent.orders is not None)
+        await asyncio.sleep(0.2)  # the looks at new orders
+        before = looks
+        gone.set()
+        await here.until(lambda: looks > before)
+        before = looks
+        await asyncio.sleep(2.0)  # how often it looks within a time is the question itself
+        assert looks - before <= 4

@@ -81,6 +81,21 @@ def test_an_agent_that_ended_is_silent_and_not_in_step(tmp_path: Path) -> None:
     assert (found["state"], found["seen_seconds_ago"]) == ("in step", 0.0)
 
 
+def test_an_agent_that_was_stopped_says_so(tmp_path: Path) -> None:
+    """What it saw last stays to be read, under another word; the next look takes that back."""
+    assert row(tmp_path, outcome())["state"] == "in step"
+    status.write_stopped(status.path_of(tmp_path, ME))
+    [found] = status.read(settings(tmp_path))
+    assert (found["state"], found["links"]) == ("agent stopped", ["b@h"])
+    assert row(tmp_path, outcome())["state"] == "in step"
+
+
+def test_an_agent_that_never_looked_leaves_no_status(tmp_path: Path) -> None:
+    """There is nothing to say of a node that was not seen."""
+    status.write_stopped(status.path_of(tmp_path, ME))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("content", [None, b"", b"[]", b"{}", b'{"report": 3}', b"\xff", b"{"])
 def test_a_status_that_is_none_was_never_seen(tmp_path: Path, content: bytes | None) -> None:
     """Missing or damaged, it is no traceback."""
