@@ -169,6 +169,17 @@ def oddities(path: Path) -> list[str]:
     odd = []
     if os.geteuid() not in {0, found.st_uid}:
         odd.append(f"{path} is not owned by the user that the agent runs as")
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        odd.append(f"{path} can be read by others: chmod 0400")
-    return odd
+    return [*odd, *_open_to_others(path, found)]
+
+
+def token_oddities(path: Path) -> list[str]:
+    """That others can read a token, which is worth the cookie; whether there is one is not asked."""
+    try:
+        return _open_to_others(path, path.stat())
+    except OSError:
+        return []
+
+
+def _open_to_others(path: Path, found: os.stat_result) -> list[str]:
+    is_open = stat.S_IMODE(found.st_mode) & 0o077
+    return [f"{path} can be read by others: chmod 0400"] if is_open else []

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from rotator.agent import evidence, pairs
+from rotator.agent import evidence, files, pairs
 from rotator.agent import memory as memories
 from rotator.agent.decide import Seen, decide, foreign, to_lock
 from rotator.agent.evidence import Found
@@ -66,8 +66,11 @@ class Outcome:
 class NodeAgent:
     """One node's agent; `orders` is set from outside, `look` is called again and again."""
 
-    def __init__(self, settings: NodeSettings, *, state_dir: Path) -> None:
+    def __init__(
+        self, settings: NodeSettings, *, state_dir: Path, token_file: Path | None = None
+    ) -> None:
         self.settings = settings
+        self._token_file = token_file
         self.orders: Orders | None = None
         self.memory_file = state_dir / f"{settings.name}.memory"
         self.memory = memories.load(self.memory_file)
@@ -125,6 +128,8 @@ class NodeAgent:
         orders = self.orders
         fault = memories.fault(self.memory_file)
         trouble = [] if fault is None else [fault]
+        if self._token_file is not None:
+            trouble += files.token_oddities(self._token_file)
         if orders is not None:
             await self._relinker.obey(orders)  # Before anything is seen: it sets rows for a moment.
         seen = await self._see(trouble)

@@ -145,6 +145,10 @@ def _server(settings: AgentSettings) -> Server:
     )
 
 
+def _agent(settings: AgentSettings, node: NodeSettings) -> NodeAgent:
+    return NodeAgent(node, state_dir=settings.state_dir, token_file=settings.token_file)
+
+
 def _prepare(settings: AgentSettings) -> None:
     try:
         settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -178,7 +182,7 @@ async def _leave(settings: AgentSettings, nodes: Sequence[NodeSettings]) -> int:
 async def _once(settings: AgentSettings, nodes: Sequence[NodeSettings]) -> int:
     server, code = _server(settings), OK
     for node in nodes:
-        agent = NodeAgent(node, state_dir=settings.state_dir)
+        agent = _agent(settings, node)
         try:
             desired = await server.desired(node.name)
             if desired is not None:
@@ -208,7 +212,7 @@ async def _run(settings: AgentSettings, nodes: Sequence[NodeSettings]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     server = _server(settings)
-    agents = [NodeAgent(node, state_dir=settings.state_dir) for node in nodes]
+    agents = [_agent(settings, node) for node in nodes]
     tasks = [asyncio.create_task(_forever(agent, server, settings)) for agent in agents]
     await stop.wait()
     for task in tasks:

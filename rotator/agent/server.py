@@ -38,6 +38,7 @@ class Server:
     def __init__(self, *, url: str, cluster: str, token_file: Path, ca_cert: Path | None) -> None:
         scheme, self._authority, self._host, self._port = _place(url)
         self._tls = _trust(ca_cert) if scheme == "https" else None
+        self._name = cluster
         self._cluster = f"/v1/clusters/{quote(cluster, safe='')}"
         self._token_file = token_file
 
@@ -51,7 +52,8 @@ class Server:
         query = f"node={quote(node, safe='')}"
         if generation is not None:
             query += f"&generation={generation}&wait={wait}s"
-        answer = await self._ask("GET", f"{self._cluster}/cookie?{query}", seconds=wait + _SECONDS)
+        path = f"{self._cluster}/cookie?{query}"
+        answer = await self._ask("GET", path, node=node, seconds=wait + _SECONDS)
         if answer.status == HTTPStatus.NOT_MODIFIED:
             return None
         return _decoded(v1.Desired, answer)
@@ -59,16 +61,22 @@ class Server:
     async def attest(self, node: str, report: v1.Attestation) -> v1.Attested:
         """Tell; raises `ServiceAway`, `AgentRefused`, or `AgentConflict` where it came too late."""
         path = f"{self._cluster}/nodes/{quote(node, safe='')}"
-        answer = await self._ask("PUT", path, asdict(report), seconds=_SECONDS)
+        answer = await self._ask("PUT", path, asdict(report), node=node, seconds=_SECONDS)
         return _decoded(v1.Attested, answer)
 
     async def leave(self, node: str, reason: str) -> None:
         """The node leaves in good order."""
         path = f"{self._cluster}/nodes/{quote(node, safe='')}/leave"
-        await self._ask("POST", path, {"reason": reason}, seconds=_SECONDS)
+        await self._ask("POST", path, {"reason": reason}, node=node, seconds=_SECONDS)
 
     async def _ask(
-        self, method: str, path: str, body: dict[str, Any] | None = None, *, seconds: float
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        node: str,
+        seconds: float,
     ) -> _Answer:
         try:
             async with asyncio.timeout(seconds):
@@ -80,7 +88,16 @@ class Server:
             ) from None
         if answer.status in {HTTPStatus.OK, HTTPStatus.NOT_MODIFIED}:
             return answer
-        raise _refused(answer)
+        raise _refused(answer, hint=self._hint(answer.status, node))
+
+    def _hint(self, status: int, node: str) -> str:
+        """Which of our settings such a refusal is about."""
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            return f"the token in {self._token_file}, for {_one_line(node)}"
+        if status == HTTPStatus.NOT_FOUND:
+            name = _one_line(self._name)
+            return f"no cluster {name} there, or not in this token's scope"
+        return ""
 
     async def _exchange(self, method: str, path: str, body: dict[str, Any] | None) -> _Answer:
         content = b"" if body is None else json.dumps(body).encode()
@@ -113,7 +130,13 @@ class Server:
         """Read anew at each call, so that a token can be replaced in its place."""
         try:
             text = self._token_file.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeError):
+        except FileNotFoundError:
+            raise AgentRefused(f"the token file {self._token_file} does not exist") from None
+        except OSError as error:
+            raise AgentRefused(
+                f"the token file {self._token_file} cannot be read: {error.strerror}"
+            ) from None
+        except UnicodeError:
             raise AgentRefused(f"there is no token in {self._token_file}") from None
         if not text or not text.isprintable() or " " in text:
             raise AgentRefused(f"{self._token_file} holds no token")
@@ -168,7 +191,7 @@ def _decoded(kind: type[_T], answer: _Answer) -> _T:
         raise ServiceAway("the service's answer is not one of this contract") from None
 
 
-def _refused(answer: _Answer) -> ServiceAway | AgentRefused:
+def _refused(answer: _Answer, *, hint: str) -> ServiceAway | AgentRefused:
     try:
         problem = msgspec.json.decode(answer.body, type=dict)
         code = _one_line(problem.get("code"))[:100]
@@ -179,7 +202,8 @@ def _refused(answer: _Answer) -> ServiceAway | AgentRefused:
         return ServiceAway(f"the service answers {answer.status} {code}".rstrip())
     is_conflict = answer.status == HTTPStatus.CONFLICT
     kind = AgentConflict if is_conflict else AgentRefused
-    return kind(f"the service refuses: {detail or code}")
+    told = detail or code
+    return kind(f"the service refuses: {told}" + (f" ({hint})" if hint else ""))
 
 
 def _one_line(text: object) -> str:

@@ -113,6 +113,13 @@ def load(path: Path) -> AgentSettings:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigurationError(f"{path}{where}: this is not YAML") from None
+    try:
+        return _settings(found)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+
+
+def _settings(found: Any) -> AgentSettings:  # noqa: ANN401 - YAML
     top = _checked(found, _TOP, _NEEDED, "")
     nodes = tuple(_node(one, f"nodes[{place}]") for place, one in enumerate(top["nodes"]))
     _no_two_alike(nodes)

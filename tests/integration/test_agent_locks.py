@@ -129,6 +129,19 @@ async def test_a_handshake_that_is_stalled_gets_in_where_only_the_cookie_is_chan
         line.abort()
 
 
+async def test_an_agent_hears_at_once_that_its_node_died(node: BeamNode, agent: NodeAgent) -> None:
+    """Its connection ends with the VM; of a node that is down there is nothing more to hear."""
+    gone = asyncio.create_task(agent.wait_gone())
+    assert not (await asyncio.wait({gone}, timeout=0.1))[0]
+    node.kill()
+    await asyncio.wait_for(gone, 60)
+    outcome = await agent.look()
+    assert outcome.report is not None
+    assert outcome.report.read_from == "none"
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(agent.wait_gone(), 0.2)
+
+
 def replaced(node: BeamNode, cookie: Cookie) -> Path:
     """A file with this cookie, for the node's control socket."""
     path = node.directory / "cookie-to-set"

@@ -45,6 +45,8 @@ def test_an_agent_that_starts_again_reports_once_it_has_orders(tmp_path) -> None
                 agent.start()
                 wait_for("it reports", lambda before=before: last_seen() > before)
                 agent.stop()
+                assert agent.status()["state"] == "agent stopped"
+            assert agent.output().count("the agent stopped") == 3
             assert "refuse" not in agent.output()
         finally:
             agent.stop()

@@ -455,3 +455,14 @@ def test_root_may_keep_the_files_of_another_user(tmp_path: Path) -> None:
     made.write_cookie(Cookie("C"))
     os.chown(made.cookie_file, 12345, -1)
     assert oddities(made.cookie_file) == []
+
+
+def test_a_token_that_others_can_read_is_a_finding(tmp_path: Path) -> None:
+    """It is worth the cookie; one that is not there is told by whoever reads it."""
+    token = tmp_path / "node.token"
+    assert files.token_oddities(token) == []
+    token.write_text("CANARYTOKEN")
+    for mode, said in ((0o400, []), (0o600, []), (0o640, [token]), (0o644, [token])):
+        token.chmod(mode)
+        told = files.token_oddities(token)
+        assert told == [f"{path} can be read by others: chmod 0400" for path in said]

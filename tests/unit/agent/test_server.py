@@ -161,6 +161,24 @@ async def test_a_refusal_says_what_the_service_says(status: int, code: str, tmp_
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_refused_token_is_named_by_its_file_and_node(status: int, tmp_path: Path) -> None:
+    """One host may have many; the token itself is not shown."""
+    async with serving(lambda _: problem(status, "refused", "No.")) as service:
+        with pytest.raises(AgentRefused) as caught:
+            await make(tmp_path, service.port).desired(NODE)
+    assert str(tmp_path / "token") in str(caught.value)
+    assert NODE in str(caught.value)
+    assert TOKEN not in str(caught.value)
+
+
+async def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """Neither the service nor its answer says which one was asked for."""
+    async with serving(lambda _: problem(404, "not_found", "There is no such thing.")) as service:
+        with pytest.raises(AgentRefused, match="no cluster orders there, or not in this token's"):
+            await make(tmp_path, service.port).attest(NODE, REPORT)
+
+
 async def test_nobody_at_home_is_away(tmp_path: Path) -> None:
     """A port where nobody listens is said with the service's place."""
     async with serving(lambda _: HANG) as service:
@@ -224,7 +242,7 @@ async def test_a_missing_token_file_is_said_by_name(tmp_path: Path) -> None:
     async with serving(lambda _: HANG) as service:
         server = make(tmp_path, service.port)
         (tmp_path / "token").unlink()
-        with pytest.raises(AgentRefused, match=str(tmp_path / "token")):
+        with pytest.raises(AgentRefused, match=f"{tmp_path / 'token'} does not exist"):
             await server.desired(NODE)
 
 

@@ -104,7 +104,9 @@ def test_everything_that_is_set_is_taken(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, found: object, said: str) -> None:
     """A refusal names the setting, what it has to be, and what was probably meant."""
-    assert said in refusal(tmp_path, found)
+    told = refusal(tmp_path, found)
+    assert said in told
+    assert told.startswith(str(tmp_path / "agent.yaml"))
 
 
 @pytest.mark.parametrize(
