@@ -119,6 +119,7 @@ def test_a_cookie_set_by_hand_is_healed_and_both_are_facts(three: Fleet) -> None
     facts = three.facts(*kinds)[known:]
     assert [fact["kind"] for fact in facts] == list(kinds)
     assert {fact["details"]["node"] for fact in facts} == {SECOND}
+    assert "own cookie was set by somebody" in three.agents[SECOND].output()
 
 
 def test_a_cookie_set_by_hand_is_healed_while_the_service_is_away(three: Fleet) -> None:
