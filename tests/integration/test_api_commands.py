@@ -121,6 +121,7 @@ async def test_an_imported_cookie_becomes_version_1(world, tmp_path):
     importing = await world.call("POST", path, role="admin", json=body, key="k1")
     assert importing.status_code == 201, importing.text
     assert importing.json()["versions"][0]["origin"] == "imported"
+    assert importing.json()["blockers"] == []
     assert (await world.call("POST", path, role="admin", json=body)).status_code == 200
     other = await world.call("POST", path, role="admin", json={"cookie": "OTHEROTHER"})
     assert (other.status_code, other.json()["code"]) == (409, "already_initialised")

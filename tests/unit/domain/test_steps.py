@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from rotator.domain import adoption, steps
 from rotator.domain.actions import Line
-from rotator.domain.cluster import Proof
+from rotator.domain.cluster import Blocker, Proof, Standing
 from rotator.domain.facts import FactKind
 from rotator.domain.rotation import Phase
 from rotator.domain.version import Stage
@@ -50,6 +51,15 @@ def test_fingerprints_are_noted_for_what_is_on_record_and_new() -> None:
     noted = steps.record_fingerprints(cluster, a_document(11, 10, 12))
     assert noted.versions[12].fingerprint == a_fingerprint(12)
     assert noted.versions.keys() == {11, 12}
+
+
+def test_what_stood_in_the_way_of_version_1_is_over_with_it() -> None:
+    """The answer to an import shows no blocker of before it; a thaw is left to its fact."""
+    interrupted = Standing(blocker=Blocker(code="import_interrupted"), since=NOW)
+    frozen = Standing(blocker=Blocker(code="foreign_document", subject="frozen"), since=NOW)
+    cluster = a_cluster(stages={1: Stage.PENDING}, is_initialised=False)
+    after = _enter(replace(cluster, blockers=(interrupted, frozen)), Line.I2).cluster
+    assert (after.is_initialised, after.blockers) == (True, (frozen,))
 
 
 def test_evidence_has_to_be_as_new_as_the_phase() -> None:
