@@ -154,11 +154,22 @@ def _standing(found: v1.Rotation, now: datetime) -> str:
     return f"{words(found.phase)}{extra} for {age(found.entered_at, now)}"
 
 
+def _holder(found: v1.Rotation) -> list[str]:
+    """``held by token:op: deployment``, where the facts are at hand."""
+    facts = found.facts if found.held and found.facts else ()
+    by = [fact for fact in facts if fact.kind == "RotationHeld"]
+    if not by:
+        return []
+    last = max(by, key=lambda fact: fact.position)
+    return [f"held by {last.by}{f': {last.reason}' if last.reason else ''}"]
+
+
 def rotation(found: v1.Rotation, now: datetime) -> View:
     """One rotation: where it stands, by whom and why."""
     view: View = [f"{rotation_line(found)}: {_standing(found, now)}"]
     why = f": {found.reason}" if found.reason else ""
     view.append(f"  {found.id} by {found.by}{why}")
+    view += [f"  {said}" for said in _holder(found)]
     if found.may_have_been_read:
         view.append(f"  may have been read through: {', '.join(found.may_have_been_read)}")
     if found.revokes:
