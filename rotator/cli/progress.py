@@ -83,10 +83,20 @@ def _said(fact: v1.Fact, rotation: v1.Rotation) -> str:
         return words(_ENTERS[fact.kind])
     spaced = "".join(f" {char.lower()}" if char.isupper() else char for char in fact.kind).strip()
     if fact.kind == "LockRoundStarted" and "round" in fact.details:
-        spaced = f"{spaced}: {fact.details['round']}"
+        found = found_by(fact.details.get("found") or {})
+        return f"round {fact.details['round']}{': ' if found else ''}{found}"
     if fact.kind == "CookieMayHaveBeenRead" and rotation.may_have_been_read:
         spaced = f"{spaced}: {', '.join(rotation.may_have_been_read)}"
     return f"{spaced} by {fact.by}" if fact.kind.startswith("Rotation") else spaced
+
+
+def found_by(found: dict[str, list[str]]) -> str:
+    """``evil@h was found on a, b; x@h was found on c``, from the names that each node found."""
+    where: dict[str, list[str]] = {}
+    for node, names in found.items():
+        for name in names:
+            where.setdefault(name, []).append(node)
+    return "; ".join(f"{name} was found on {', '.join(sorted(where[name]))}" for name in where)
 
 
 def line(moment: Moment) -> str:

@@ -79,6 +79,10 @@ def _members(found: v1.Adoption) -> str:
     return f"{found.on_current}/{found.members} on current{lost}{foreign}"
 
 
+def _with_findings(count: int) -> str:
+    return f"{count} member{'s' if count > 1 else ''} with findings"
+
+
 def _waits(cluster: v1.Cluster, now: datetime) -> str:
     if not cluster.blockers:
         return "-"
@@ -118,6 +122,8 @@ def cluster(found: v1.Cluster, now: datetime) -> View:
         ]
         view.append(Table(("version", "stage", "age", "origin", "fingerprint"), rows))
     view.append(f"members: {_members(found.adoption)} (expects {found.adoption.expects})")
+    if found.adoption.findings:
+        view.append(f"{_with_findings(found.adoption.findings)}: see `rotator nodes {found.name}`")
     if found.next_due:
         view.append(f"next rotation due: {when(found.next_due)}")
     if found.rotation:

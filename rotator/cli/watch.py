@@ -197,6 +197,18 @@ def tell_end(rotation: v1.Rotation) -> None:
     """Say on standard error how a rotation has ended."""
     took = spoken(seconds_between(rotation.started_at, rotation.finished_at or rotation.entered_at))
     output.say(f"{tables.rotation_line(rotation)}: {tables.words(rotation.phase)} after {took}")
+    tell_who_may_have_read(rotation)
+
+
+def tell_who_may_have_read(rotation: v1.Rotation) -> None:
+    """Say on standard error whether an emergency that is completed has shut everybody out."""
+    if rotation.kind == "emergency" and rotation.phase == "completed":
+        through = ", ".join(rotation.may_have_been_read)
+        output.say(
+            f"the new cookie may have been read through {through}"
+            if through
+            else "nobody may have read the new cookie"
+        )
 
 
 def outcome(rotation: v1.Rotation, *, wanted: str = "completed") -> ExitCode:

@@ -210,11 +210,17 @@ def enter(crowd: Crowd, line: Line) -> Change:
 
 
 def lock_again(crowd: Crowd) -> Change:
-    """E1 again: the next round of locking."""
+    """E1 again: the next round of locking, because of whom the members found in this one."""
+    found = adoption.found(crowd, _rotation(crowd.cluster))
     cluster, rotation = _enter(crowd.cluster, Phase.LOCKING, crowd.now)
     rotation = replace(rotation, lock_round=rotation.lock_round + 1)
     return _settle(
-        cluster, rotation, FactKind.LOCK_ROUND_STARTED, now=crowd.now, round=rotation.lock_round
+        cluster,
+        rotation,
+        FactKind.LOCK_ROUND_STARTED,
+        now=crowd.now,
+        round=rotation.lock_round,
+        found=found,
     )
 
 

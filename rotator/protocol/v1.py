@@ -179,6 +179,7 @@ class Adoption:
     on_current: int  #: proven to use current for themselves and for every pair
     expects: str  #: ``none``, a number, or the names
     foreign_links: int = 0  #: members linked to names that are no live member
+    findings: int = 0  #: members whose agent has found something that stands in the way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,6 +139,27 @@ def test_the_next_round_keeps_the_deadline_and_wants_new_evidence() -> None:
     assert (rotation.lock_round, rotation.ends_at, rotation.entered_generation) == (2, ends_at, 43)
 
 
+def test_the_next_round_names_whom_the_members_found_in_this_one() -> None:
+    """The fact says who was found on which node; what was found before this round is not told."""
+
+    def found(**said):
+        members = [
+            a_member(name, an_attestation(None, **{"locked_round": 1} | more))
+            for name, more in said.items()
+        ]
+        cluster = a_cluster(an_emergency(Phase.LOCKING), members=[*members, a_member("z")])
+        (fact,) = steps.lock_again(a_crowd(cluster)).facts
+        assert fact.details["round"] == 2
+        return fact.details["found"]
+
+    evil = {"foreign_links": ("x@y", "evil@h")}
+    assert found(a=evil, b={}, c=evil) == {"a": ["evil@h", "x@y"], "c": ["evil@h", "x@y"]}
+    assert found(a=evil | {"locked_round": None}, b=evil | {"generation": 41}) == {}
+    many = {"foreign_links": tuple(f"n{n:02}" for n in range(15))}
+    bounded = found(a=many, b=many, c=many)
+    assert {node: len(names) for node, names in bounded.items()} == {"a": 15, "b": 5}
+
+
 def test_a_member_that_was_lost_for_long_is_excused() -> None:
     """The service says that it did it, and why."""
     change = steps.excuse_lost(a_crowd(a_cluster(members=[a_member("a")])), "a")
