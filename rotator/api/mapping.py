@@ -240,7 +240,7 @@ def member(crowd: Crowd, found: Member) -> v1.Member:
     )
 
 
-def token(found: TokenRow, text: str | None = None) -> v1.Token:
+def token(found: TokenRow, text: str | None = None, *, undeclared: Sequence[str] = ()) -> v1.Token:
     """A token; *text* is itself, given once."""
     return v1.Token(
         id=found.id,
@@ -254,6 +254,7 @@ def token(found: TokenRow, text: str | None = None) -> v1.Token:
         revoked_at=_maybe(found.revoked_at),
         last_used_at=_maybe(found.last_used_at),
         token=text,
+        warnings=[f"no cluster {name} is declared" for name in undeclared],
     )
 
 

@@ -376,6 +376,7 @@ class Token:
     revoked_at: str | None
     last_used_at: str | None
     token: str | None = field(default=None, repr=False)
+    warnings: list[str] = field(default_factory=list)  #: when it is made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

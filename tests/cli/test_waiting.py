@@ -199,3 +199,20 @@ def test_an_emergency_says_who_was_found_and_who_may_have_read(
     assert "(round 2: evil@h was found on a, b; x@h was found on b)" in ran.err
     assert ran.err.count(said) == 1
     assert ran.err.splitlines()[-1] == said
+
+
+def test_the_end_shows_the_proof_and_no_passing_wait(rotator: Program, stub: Stub) -> None:
+    """Who refuses the former version, and how that is known; what lasts a moment is no line."""
+    proof = {"a": {"1": "handshake"}, "b": {"1": "handshake"}, "c": {}}
+    ended = rotation("completed")
+    *before, last = ended.facts or []
+    proven = replace(ended, facts=[*before, replace(last, details={"proof": proof})])
+    stub.on("POST", ALL, Says(rotation("staged"), 202))
+    stub.on("GET", ONE, rotation("rolling_out"), proven)
+    passing = replace(blocker(), since="2026-11-23T06:59:59.5Z")
+    stub.on("GET", "clusters/orders", cluster(rotation=rotation("rolling_out"), blockers=[passing]))
+    ran = rotator("rotate", "orders", "--wait")
+    assert "waits for" not in ran.err
+    assert ran.err.splitlines()[-1].endswith(
+        " 30.50 s  (2 of 3 members refuse version 1 (handshake))"
+    )
