@@ -91,9 +91,9 @@ class RotationUnderway(Conflict):
 
     code = "rotation_underway"
 
-    def __init__(self, rotation_id: str) -> None:
+    def __init__(self, rotation_id: str, *, ends: str = "") -> None:
         self.rotation_id = rotation_id
-        super().__init__(f"rotation {rotation_id} is under way; wait for it, or abort it")
+        super().__init__(f"rotation {rotation_id} is under way; wait for it{ends}")
 
 
 class PhaseForbids(Conflict):

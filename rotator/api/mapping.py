@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
-from rotator.domain import drift
+from rotator.domain import drift, membership
 from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Kind
 from rotator.protocol import v1
@@ -104,6 +104,7 @@ def cluster(report: ClusterReport) -> v1.Cluster:
 def _adoption(report: ClusterReport) -> v1.Adoption:
     crowd = report.crowd
     found = [crowd.liveness(member) for member in crowd.cluster.members.values()]
+    awaited = crowd.awaited()
     return v1.Adoption(
         members=sum(1 for one in found if one is not Liveness.LEFT),
         live=sum(1 for one in found if one in {Liveness.LIVE, Liveness.UNKNOWN}),
@@ -111,9 +112,8 @@ def _adoption(report: ClusterReport) -> v1.Adoption:
         excused=found.count(Liveness.EXCUSED),
         on_current=report.on_current,
         expects=_expects(crowd.policy.expect),
-        foreign_links=sum(
-            1 for one in crowd.awaited() if one.attestation and one.attestation.foreign_links
-        ),
+        foreign_links=sum(1 for one in awaited if membership.strangers(crowd, one)),
+        findings=sum(1 for one in awaited if one.attestation and one.attestation.preflight),
     )
 
 
@@ -231,7 +231,7 @@ def member(crowd: Crowd, found: Member) -> v1.Member:
         links={peer: v1.Link(hidden=hidden) for peer, hidden in said.links.items()} if said else {},
         refuses={str(number): str(how) for number, how in said.refuses.items()} if said else {},
         locked_round=said.locked_round if said else None,
-        foreign_links=list(said.foreign_links) if said else [],
+        foreign_links=list(membership.strangers(crowd, found)),
         read_from=said.read_from if said else None,
         generation=said.generation if said else None,
         otp_release=said.otp_release if said else "",
@@ -240,7 +240,7 @@ def member(crowd: Crowd, found: Member) -> v1.Member:
     )
 
 
-def token(found: TokenRow, text: str | None = None) -> v1.Token:
+def token(found: TokenRow, text: str | None = None, *, undeclared: Sequence[str] = ()) -> v1.Token:
     """A token; *text* is itself, given once."""
     return v1.Token(
         id=found.id,
@@ -254,6 +254,7 @@ def token(found: TokenRow, text: str | None = None) -> v1.Token:
         revoked_at=_maybe(found.revoked_at),
         last_used_at=_maybe(found.last_used_at),
         token=text,
+        warnings=[f"no cluster {name} is declared" for name in undeclared],
     )
 
 

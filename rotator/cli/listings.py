@@ -27,10 +27,13 @@ def members(found: v1.Members, now: datetime) -> View:
             age(one.last_seen, now),
             maybe(one.otp_release),
             maybe(one.agent),
+            str(len(one.preflight)) if one.preflight else "-",
         )
         for one in found.nodes
     ]
-    return [Table(("node", "liveness", "uses", "holds", "links", "seen", "otp", "agent"), rows)]
+    columns = ("node", "liveness", "uses", "holds", "links", "seen", "otp", "agent", "findings")
+    said = [f"! {one.name}: {finding}" for one in found.nodes for finding in one.preflight]
+    return [Table(columns, rows), *said]
 
 
 def _uses(found: v1.Member) -> str:

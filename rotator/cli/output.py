@@ -191,7 +191,7 @@ _NEXT: Final = {
     " ROTATOR_TOKEN; it may be expired or revoked",
     "not_allowed": "ask with a token of a role that may, and with this cluster in its scope",
     "not_found": "`rotator status` lists what this token may see",
-    "rotation_underway": "follow it with `rotator status --watch`, or end it with `rotator abort`",
+    "rotation_underway": "follow it with `rotator status --watch`",
     "cooling_down": "add --force if a second emergency is meant",
     "member_is_live": "add --force if it shall be locked out",
     "already_initialised": "replace its cookie with `rotator rotate`",

@@ -14,6 +14,7 @@ from rotator.cli.tables import CLOCK, blocker, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from rotator.protocol import v1
 
@@ -32,6 +33,7 @@ _ENTERS: Final = {
     "RotationRolledBack": "rolled_back",
     "RotationSuperseded": "superseded",
 }
+_MOMENT: Final = 1.0  #: seconds for which everybody is waited for now and then
 _ALSO_SHOWN: Final = frozenset(
     {
         "LockRoundStarted",
@@ -64,6 +66,11 @@ def course(rotation: v1.Rotation) -> list[Moment]:
         for fact in sorted(rotation.facts or (), key=lambda one: one.position)
         if _is_phase(fact) or fact.kind in _ALSO_SHOWN
     ]
+    proven = [
+        Moment(seconds_between(rotation.started_at, fact.at), said, False)
+        for fact in rotation.facts or ()
+        for said in _proven(fact.details.get("proof") or {})
+    ]
     phases = [moment.text for moment in found if moment.is_phase]
     present = words(rotation.phase)
     # The facts may be newer than the phase: what they tell is not taken back.
@@ -71,7 +78,19 @@ def course(rotation: v1.Rotation) -> list[Moment]:
         found.append(
             Moment(seconds_between(rotation.started_at, rotation.entered_at), present, True)
         )
-    return found
+    return found + proven
+
+
+def _proven(proof: dict[str, dict[str, str]]) -> list[str]:
+    """``3 of 3 members refuse version 1 (handshake)``, a line for each version."""
+    numbers = {number for refused in proof.values() for number in refused}
+    said = []
+    for number in sorted(numbers, key=int):
+        hows = [words(refused[number]) for refused in proof.values() if number in refused]
+        how = ", ".join(sorted(set(hows)))
+        verb = "members refuse" if len(proof) > 1 else "member refuses"
+        said.append(f"{len(hows)} of {len(proof)} {verb} version {number} ({how})")
+    return said
 
 
 def _is_phase(fact: v1.Fact) -> bool:
@@ -83,10 +102,20 @@ def _said(fact: v1.Fact, rotation: v1.Rotation) -> str:
         return words(_ENTERS[fact.kind])
     spaced = "".join(f" {char.lower()}" if char.isupper() else char for char in fact.kind).strip()
     if fact.kind == "LockRoundStarted" and "round" in fact.details:
-        spaced = f"{spaced}: {fact.details['round']}"
+        found = found_by(fact.details.get("found") or {})
+        return f"round {fact.details['round']}{': ' if found else ''}{found}"
     if fact.kind == "CookieMayHaveBeenRead" and rotation.may_have_been_read:
         spaced = f"{spaced}: {', '.join(rotation.may_have_been_read)}"
     return f"{spaced} by {fact.by}" if fact.kind.startswith("Rotation") else spaced
+
+
+def found_by(found: dict[str, list[str]]) -> str:
+    """``evil@h was found on a, b; x@h was found on c``, from the names that each node found."""
+    where: dict[str, list[str]] = {}
+    for node, names in found.items():
+        for name in names:
+            where.setdefault(name, []).append(node)
+    return "; ".join(f"{name} was found on {', '.join(sorted(where[name]))}" for name in where)
 
 
 def line(moment: Moment) -> str:
@@ -94,13 +123,13 @@ def line(moment: Moment) -> str:
     return f"{elapsed(moment.elapsed)}  {moment.text if moment.is_phase else f'({moment.text})'}"
 
 
-def waiting(rotation: v1.Rotation, blockers: Iterable[v1.Blocker]) -> list[str]:
-    """What it waits for, and since when, one line each."""
+def waiting(rotation: v1.Rotation, blockers: Iterable[v1.Blocker], *, now: datetime) -> list[str]:
+    """What it has waited for longer than a moment, and since when, one line each."""
     is_grace = rotation.phase == "grace"
     return [
         f"{elapsed(seconds_between(rotation.started_at, one.since))}  {_waits(rotation, one)}"
         for one in blockers
-        if is_grace or one.subject != CLOCK
+        if (is_grace or one.subject != CLOCK) and seconds_between(one.since, now) > _MOMENT
     ]
 
 

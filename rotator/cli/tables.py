@@ -79,6 +79,10 @@ def _members(found: v1.Adoption) -> str:
     return f"{found.on_current}/{found.members} on current{lost}{foreign}"
 
 
+def _with_findings(count: int) -> str:
+    return f"{count} member{'s' if count > 1 else ''} with findings"
+
+
 def _waits(cluster: v1.Cluster, now: datetime) -> str:
     if not cluster.blockers:
         return "-"
@@ -118,6 +122,8 @@ def cluster(found: v1.Cluster, now: datetime) -> View:
         ]
         view.append(Table(("version", "stage", "age", "origin", "fingerprint"), rows))
     view.append(f"members: {_members(found.adoption)} (expects {found.adoption.expects})")
+    if found.adoption.findings:
+        view.append(f"{_with_findings(found.adoption.findings)}: see `rotator nodes {found.name}`")
     if found.next_due:
         view.append(f"next rotation due: {when(found.next_due)}")
     if found.rotation:
@@ -154,11 +160,22 @@ def _standing(found: v1.Rotation, now: datetime) -> str:
     return f"{words(found.phase)}{extra} for {age(found.entered_at, now)}"
 
 
+def _holder(found: v1.Rotation) -> list[str]:
+    """``held by token:op: deployment``, where the facts are at hand."""
+    facts = found.facts if found.held and found.facts else ()
+    by = [fact for fact in facts if fact.kind == "RotationHeld"]
+    if not by:
+        return []
+    last = max(by, key=lambda fact: fact.position)
+    return [f"held by {last.by}{f': {last.reason}' if last.reason else ''}"]
+
+
 def rotation(found: v1.Rotation, now: datetime) -> View:
     """One rotation: where it stands, by whom and why."""
     view: View = [f"{rotation_line(found)}: {_standing(found, now)}"]
     why = f": {found.reason}" if found.reason else ""
     view.append(f"  {found.id} by {found.by}{why}")
+    view += [f"  {said}" for said in _holder(found)]
     if found.may_have_been_read:
         view.append(f"  may have been read through: {', '.join(found.may_have_been_read)}")
     if found.revokes:

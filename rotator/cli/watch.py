@@ -17,7 +17,7 @@ from rotator.protocol import v1
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from rotator.cli.client import Answer, Api
     from rotator.cli.tables import View
@@ -29,7 +29,7 @@ _SILENCE_SECONDS: Final = 60.0  #: for how long a service that does not answer i
 class Screen(Protocol):
     """Shows how far a rotation is."""
 
-    def show(self, rotation: v1.Rotation, cluster: v1.Cluster | None) -> None:
+    def show(self, rotation: v1.Rotation, cluster: v1.Cluster | None, *, now: datetime) -> None:
         """The present state; *cluster* says what it waits for."""
         ...
 
@@ -40,13 +40,13 @@ class Lines:
     def __init__(self) -> None:
         self._seen: set[str] = set()
 
-    def show(self, rotation: v1.Rotation, cluster: v1.Cluster | None) -> None:
+    def show(self, rotation: v1.Rotation, cluster: v1.Cluster | None, *, now: datetime) -> None:
         """Print what is new since the last time."""
         if not self._seen:
             output.say(tables.rotation_line(rotation))
         new = [progress.line(moment) for moment in progress.course(rotation)]
         if cluster is not None and rotation.finished_at is None:
-            new += progress.waiting(rotation, cluster.blockers)
+            new += progress.waiting(rotation, cluster.blockers, now=now)
         for line in new:
             if line not in self._seen:
                 output.say(f"  {line}")
@@ -60,7 +60,7 @@ class Live:
         self._draw = draw
         self._known: v1.Cluster | None = None
 
-    def show(self, rotation: v1.Rotation, cluster: v1.Cluster | None) -> None:
+    def show(self, rotation: v1.Rotation, cluster: v1.Cluster | None, *, now: datetime) -> None:
         """Draw everything."""
         course = progress.course(rotation)
         last = max(n for n, moment in enumerate(course) if moment.is_phase)
@@ -69,7 +69,9 @@ class Live:
             is_present = number == last and rotation.finished_at is None
             view.append(f"{'>' if is_present else ' '} {progress.line(moment)}")
         if cluster is not None and rotation.finished_at is None:
-            view += [f"    {line}" for line in progress.waiting(rotation, cluster.blockers)]
+            view += [
+                f"    {line}" for line in progress.waiting(rotation, cluster.blockers, now=now)
+            ]
         self._draw(view)
 
 
@@ -176,11 +178,11 @@ def follow(
             found = api.get(v1.Rotation, "clusters", cluster, "rotations", rotation)
             last[:] = [found]
             if found.value.finished_at is not None:
-                shown.show(found.value, None)
+                shown.show(found.value, None, now=api.now)
                 return True, found.value
             around = api.get(v1.Cluster, "clusters", cluster).value
             is_it = around.rotation is not None and around.rotation.id == rotation
-            shown.show(found.value, around if is_it else None)
+            shown.show(found.value, around if is_it else None, now=api.now)
             return False, (found.value, around.blockers)
 
         until(
@@ -197,6 +199,18 @@ def tell_end(rotation: v1.Rotation) -> None:
     """Say on standard error how a rotation has ended."""
     took = spoken(seconds_between(rotation.started_at, rotation.finished_at or rotation.entered_at))
     output.say(f"{tables.rotation_line(rotation)}: {tables.words(rotation.phase)} after {took}")
+    tell_who_may_have_read(rotation)
+
+
+def tell_who_may_have_read(rotation: v1.Rotation) -> None:
+    """Say on standard error whether an emergency that is completed has shut everybody out."""
+    if rotation.kind == "emergency" and rotation.phase == "completed":
+        through = ", ".join(rotation.may_have_been_read)
+        output.say(
+            f"the new cookie may have been read through {through}"
+            if through
+            else "nobody may have read the new cookie"
+        )
 
 
 def outcome(rotation: v1.Rotation, *, wanted: str = "completed") -> ExitCode:

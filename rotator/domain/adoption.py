@@ -7,7 +7,7 @@ began does not tell what it does now.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rotator.domain.cluster import Blocker, ReadFrom
 from rotator.domain.drift import OVER
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from rotator.domain.ids import Fingerprint, VersionNumber
     from rotator.domain.liveness import Crowd
     from rotator.domain.rotation import Rotation
+
+
+MAX_FOUND: Final = 20  #: names of strangers in one fact
 
 
 def _fresh(member: Member, rotation: Rotation) -> Attestation | None:
@@ -184,6 +187,21 @@ def unlocked(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
             yield Blocker(code="foreign_link", subject=member.name)
     if crowd.policy.expects_members and not crowd.awaited():
         yield Blocker(code="no_attestation", detail="members are expected, and none is live")
+
+
+def found(crowd: Crowd, rotation: Rotation) -> dict[str, list[str]]:
+    """Per member: whom it found in this round of locking; at most `MAX_FOUND` names in all."""
+    seen: dict[str, list[str]] = {}
+    left = MAX_FOUND
+    for member in crowd.awaited():
+        said = _fresh(member, rotation)
+        if said is None or said.locked_round != rotation.lock_round:
+            continue
+        names = sorted(said.foreign_links)[:left]
+        if names:
+            seen[member.name] = names
+            left -= len(names)
+    return seen
 
 
 def never_locked(crowd: Crowd, rotation: Rotation) -> tuple[NodeName, ...]:

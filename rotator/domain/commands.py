@@ -103,13 +103,28 @@ def why_not_start(crowd: Crowd, kind: Kind, *, force: bool) -> None:
     if frozen is not None:
         raise ClusterFrozen(f"the cluster is frozen: {frozen.detail}")
     if cluster.rotation is not None:
-        raise RotationUnderway(cluster.rotation.id)
+        raise RotationUnderway(cluster.rotation.id, ends=_what_ends(cluster.rotation))
     recent = [at for at in cluster.recent_starts if crowd.now - at < _HOUR]
     if len(recent) >= crowd.policy.max_rotations_per_hour:
         raise TooManyRotations(
             f"{len(recent)} rotations have begun within the hour, and the cap is"
             f" {crowd.policy.max_rotations_per_hour} (max_rotations_per_hour)"
         )
+
+
+#: Of an ordinary rotation, by phase: what ends it sooner; in the other phases nothing does.
+_ENDS: Final = {
+    Phase.STAGED: ", or end it with `abort`",
+    Phase.INSTALLING: ", or end it with `abort`",
+    Phase.ROLLING_OUT: ", or end it with `rollback`",
+    Phase.GRACE: ", or end it with `end-grace` or `rollback`",
+}
+
+
+def _what_ends(rotation: Rotation) -> str:
+    if rotation.kind is Kind.EMERGENCY or rotation.abort_requested:
+        return ""
+    return _ENDS.get(rotation.phase, "")
 
 
 def next_number(cluster: Cluster, last_used: VersionNumber = VersionNumber(0)) -> VersionNumber:

@@ -9,6 +9,7 @@ from rotator.domain import drift, joining
 from rotator.domain.cluster import Attestation, Change, Cluster, Member, ReadFrom
 from rotator.domain.facts import Fact, FactKind
 from rotator.domain.ids import NodeName
+from rotator.domain.rotation import Kind
 from rotator.errors import StaleGeneration, TooManyMembers, WrongFingerprint
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def attest(
         return Taken(change=None, may_boot=may_boot)
     facts = (*_evident(cluster, before, heard, now), *adrift)
     if may_name_links or (cluster.rotation is not None and cluster.rotation.is_locking_out):
-        facts += _new_links(cluster, before, heard, now)
+        facts += _new_links(crowd, before, heard)
     if before is None:
         facts = (Fact(kind=FactKind.MEMBER_JOINED, at=now, by=node, details={"node": node}), *facts)
     return Taken(change=Change(cluster=cluster.with_member(heard), facts=facts), may_boot=may_boot)
@@ -173,22 +174,35 @@ def _drift(cluster: Cluster, member: Member, now: datetime) -> tuple[Member, tup
     return member, ()
 
 
-def _new_links(
-    cluster: Cluster, before: Member | None, after: Member, now: datetime
-) -> tuple[Fact, ...]:
+def strangers(crowd: Crowd, member: Member) -> tuple[str, ...]:
+    """Its foreign links, but those to nodes that are expected and have no agent yet.
+
+    Hidden nodes under such a name are none of these, and an emergency excepts nobody.
+    """
+    said, expect, rotation = member.attestation, crowd.policy.expect, crowd.cluster.rotation
+    if said is None:
+        return ()
+    is_strict = rotation is not None and rotation.kind is Kind.EMERGENCY
+    if is_strict or not isinstance(expect, frozenset):
+        return said.foreign_links
+    awaited = expect - crowd.cluster.members.keys()
+    return tuple(n for n in said.foreign_links if n not in awaited or _is_hidden(said, n))
+
+
+def _new_links(crowd: Crowd, before: Member | None, after: Member) -> tuple[Fact, ...]:
     """Links to strangers, or to hidden nodes under a member's name, that it did not have before."""
-    said = after.attestation
+    said, cluster = after.attestation, crowd.cluster
     known = before.attestation.foreign_links if before and before.attestation else ()
     new = [
         name
-        for name in (said.foreign_links if said else ())
+        for name in strangers(crowd, after)
         if name not in known
         and (name not in cluster.members or (said is not None and _is_hidden(said, name)))
     ]
     if not new:
         return ()
     details = {"node": after.name, "names": sorted(new)[:MAX_NAMES], "count": len(new)}
-    return (Fact(kind=FactKind.FOREIGN_LINK_SEEN, at=now, by=after.name, details=details),)
+    return (Fact(kind=FactKind.FOREIGN_LINK_SEEN, at=crowd.now, by=after.name, details=details),)
 
 
 def _is_hidden(said: Attestation, name: str) -> bool:

@@ -69,7 +69,10 @@ def record_fingerprints(cluster: Cluster, document: ClusterDocument) -> Cluster:
 def _initialised(crowd: Crowd) -> Change:
     cluster, now = crowd.cluster, crowd.now
     (first,) = cluster.versions
-    cluster = replace(cluster.to_stage(first, Stage.CURRENT), is_initialised=True)
+    # What it waited for until now is over, but the word of a freeze is taken back with its fact.
+    frozen = tuple(s for s in cluster.blockers if s.blocker.subject == "frozen")
+    cluster = cluster.to_stage(first, Stage.CURRENT)
+    cluster = replace(cluster, is_initialised=True, blockers=frozen)
     fact = Fact(kind=FactKind.CLUSTER_INITIALISED, at=now, by=SERVICE, version=first)
     return Change(cluster=cluster.next_generation(), facts=(fact,))
 
@@ -207,11 +210,17 @@ def enter(crowd: Crowd, line: Line) -> Change:
 
 
 def lock_again(crowd: Crowd) -> Change:
-    """E1 again: the next round of locking."""
+    """E1 again: the next round of locking, because of whom the members found in this one."""
+    found = adoption.found(crowd, _rotation(crowd.cluster))
     cluster, rotation = _enter(crowd.cluster, Phase.LOCKING, crowd.now)
     rotation = replace(rotation, lock_round=rotation.lock_round + 1)
     return _settle(
-        cluster, rotation, FactKind.LOCK_ROUND_STARTED, now=crowd.now, round=rotation.lock_round
+        cluster,
+        rotation,
+        FactKind.LOCK_ROUND_STARTED,
+        now=crowd.now,
+        round=rotation.lock_round,
+        found=found,
     )
 
 

@@ -179,6 +179,7 @@ class Adoption:
     on_current: int  #: proven to use current for themselves and for every pair
     expects: str  #: ``none``, a number, or the names
     foreign_links: int = 0  #: members linked to names that are no live member
+    findings: int = 0  #: members whose agent has found something that stands in the way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,6 +376,7 @@ class Token:
     revoked_at: str | None
     last_used_at: str | None
     token: str | None = field(default=None, repr=False)
+    warnings: list[str] = field(default_factory=list)  #: when it is made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,6 +126,7 @@ def test_a_member_restarts_in_the_middle_of_a_rollout_when_it_is_in_step(
     here = {"boot_pins": {first.name: old, second.name: old}}
     assert not ask(back, **here), "its peers have not reported since"
     for node, pins in ((first, {}), (second, rows)):
+        node.look()
         node.tell(pins=pins, boot_pins=pins)
     other = {"boot_pins": {**here["boot_pins"], second.name: second.fingerprint(second.own)}}
     assert not ask(back, **other), "its boot file has another cookie for a peer"

@@ -12,6 +12,7 @@ from typing import Any
 from rotator.protocol import v1
 
 BEGAN = "2026-11-23T06:45:00Z"
+NOW = "Mon, 23 Nov 2026 07:00:00 GMT"  #: of every answer
 ROTATION = "019aaf000000-aabbccddeeff"
 
 
@@ -119,8 +120,8 @@ class Stub:
         if hasattr(body, "__dataclass_fields__"):
             body = asdict(body)
         text = body if isinstance(body, str) else json.dumps(body)
-        exchange.send_response(answer.status)
-        for name, value in answer.headers.items():
+        exchange.send_response_only(answer.status)
+        for name, value in {"date": NOW, **answer.headers}.items():
             exchange.send_header(name, value)
         exchange.send_header("content-length", str(len(text.encode())))
         exchange.end_headers()

@@ -6,7 +6,7 @@ import pytest
 
 from rotator.protocol import v1
 from tests.cli.conftest import Program
-from tests.cli.stub import ROTATION, Says, Stub, cluster, member, rotation, token
+from tests.cli.stub import BEGAN, ROTATION, Says, Stub, cluster, member, rotation, token
 
 DANGEROUS = [
     ["emergency", "orders", "--reason", "leak"],
@@ -86,3 +86,48 @@ def test_what_is_not_dangerous_does_not_ask(
     """Commands that can be taken back run without a question."""
     obliging.on("POST", f"clusters/orders/rotations/{ROTATION}/hold", rotation("grace"))
     assert rotator(*arguments).code == 0
+
+
+OVER = "the grace window is over"
+
+
+@pytest.fixture
+def held(stub: Stub) -> Stub:
+    """A rotation that is held, and whose grace window is over."""
+    over = rotation("grace", held=True, ends_at=BEGAN)
+    stub.on("GET", "clusters/orders", cluster(rotation=over))
+    stub.on("GET", f"clusters/orders/rotations/{ROTATION}", over)
+    stub.on("POST", f"clusters/orders/rotations/{ROTATION}/release", rotation("grace"))
+    return stub
+
+
+@pytest.mark.parametrize(
+    ("typed", "flags", "code", "sent"),
+    [("y\n", [], 0, 1), ("n\n", [], 1, 0), ("", ["--yes"], 0, 1)],
+)
+def test_a_release_that_takes_the_way_back_asks(
+    *, rotator: Program, held: Stub, typed: str, flags: list[str], code: int, sent: int
+) -> None:
+    """The window has run on while the rotation was held: on a terminal that is asked about."""
+    prompt = "way back" if flags else "[y/N]"
+    ran = rotator.on_terminal("release", "orders", *flags, prompt=prompt, typed=typed)
+    assert OVER in ran.err
+    assert (ran.code, changes(held)) == (code, sent)
+
+
+@pytest.mark.parametrize("flags", [[], ["--rotation", ROTATION]], ids=["", "by id"])
+def test_a_release_without_a_terminal_only_warns(
+    rotator: Program, held: Stub, flags: list[str]
+) -> None:
+    """A release can be scripted, whichever way the rotation is named."""
+    ran = rotator("release", "orders", *flags)
+    assert (ran.code, changes(held)) == (0, 1)
+    assert f"warning: {OVER}" in ran.err
+
+
+def test_a_release_within_the_window_says_nothing(rotator: Program, held: Stub) -> None:
+    """Nothing is lost by it."""
+    open_still = rotation("grace", held=True, ends_at="2026-11-23T07:00:01Z")
+    held.on("GET", "clusters/orders", cluster(rotation=open_still))
+    ran = rotator("release", "orders")
+    assert (ran.code, ran.err) == (0, "")

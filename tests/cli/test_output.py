@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import yaml
@@ -142,3 +142,26 @@ def test_an_answer_of_something_else_is_named(rotator: Program, stub: Stub) -> N
     ran = rotator("status")
     assert ran.code == 1
     assert "not understood" in ran.err
+
+
+def test_status_says_who_holds_a_rotation_and_why(rotator: Program, stub: Stub) -> None:
+    """The last one who has held it, with the reason that was given."""
+    held = rotation("grace", held=True)
+    by = replace(fact("RotationHeld", 1, position=9), reason="deployment")
+    stub.on("GET", "clusters/orders", cluster(rotation=replace(held, facts=None)))
+    known = replace(held, facts=[*(held.facts or []), by])
+    stub.on("GET", f"clusters/orders/rotations/{ROTATION}", known)
+    assert "  held by token:op: deployment\n" in rotator("status", "orders").out
+
+
+def test_findings_of_agents_are_shown_where_members_are(rotator: Program, stub: Stub) -> None:
+    """How many in the table, what they say below it, and in the status whose."""
+    found = member("rabbit@b", preflight=["no boot file", "no epmd"])
+    stub.on("GET", "clusters/orders/nodes", v1.Members(nodes=[member(), found]))
+    head, first, second, *said = rotator("nodes", "orders").out.splitlines()
+    assert [line.split()[-1] for line in (head, first, second)] == ["FINDINGS", "-", "2"]
+    assert said == ["! rabbit@b: no boot file", "! rabbit@b: no epmd"]
+    adoption = replace(cluster().adoption, members=2, findings=2)
+    stub.on("GET", "clusters/orders", cluster(adoption=adoption))
+    said_so = "2 members with findings: see `rotator nodes orders`\n"
+    assert said_so in rotator("status", "orders").out

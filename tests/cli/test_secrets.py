@@ -145,3 +145,14 @@ def test_a_token_instead_of_its_id_is_not_repeated(rotator: Program, stub: Stub)
     ran = rotator("token", "revoke", TOKEN, "--yes")
     assert ran.code == 2
     assert stub.asked == []
+
+
+def test_a_token_that_reaches_no_cluster_is_made_with_a_warning(
+    rotator: Program, stub: Stub
+) -> None:
+    """A slip in a name shows, on standard error."""
+    made = token(token="rot_x", warnings=["no cluster orderz is declared"])
+    stub.on("POST", "tokens", Says(made, 201))
+    ran = rotator("token", "create", "--role", "auditor", "--cluster", "orderz")
+    assert (ran.code, ran.out) == (0, "rot_x\n")
+    assert "warning: no cluster orderz is declared" in ran.err

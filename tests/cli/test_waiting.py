@@ -9,7 +9,7 @@ import pytest
 
 from rotator.protocol import v1
 from tests.cli.conftest import Program
-from tests.cli.stub import ROTATION, Says, Stub, blocker, cluster, problem, rotation
+from tests.cli.stub import ROTATION, Says, Stub, blocker, cluster, fact, problem, rotation
 
 ALL = "clusters/orders/rotations"
 ONE = f"{ALL}/{ROTATION}"
@@ -173,3 +173,46 @@ def test_what_the_facts_tell_is_not_taken_back(rotator: Program, stub: Stub) -> 
     stub.on("GET", ONE, stale, rotation("aborted"))
     stub.on("GET", "clusters/orders", cluster(rotation=rotation("staged")))
     assert rotator("rotate", "orders", "--wait").err.count("  staged") == 1
+
+
+@pytest.mark.parametrize(
+    ("through", "said"),
+    [
+        ([], "nobody may have read the new cookie"),
+        (["a", "b"], "the new cookie may have been read through a, b"),
+    ],
+)
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_an_emergency_says_who_was_found_and_who_may_have_read(
+    *, rotator: Program, stub: Stub, through: list[str], said: str, form: str
+) -> None:
+    """The strangers that began another round, and at its end whether it has shut them out."""
+    again = replace(
+        fact("LockRoundStarted", 0.1, 2),
+        details={"round": 2, "found": {"a": ["evil@h"], "b": ["evil@h", "x@h"]}},
+    )
+    facts = [fact("EmergencyStarted"), again, fact("RotationCompleted", 2, 3)]
+    over = rotation("completed", kind="emergency", may_have_been_read=through, facts=facts)
+    stub.on("POST", ALL, Says(rotation("staged", kind="emergency"), 202))
+    stub.on("GET", ONE, over)
+    ran = rotator("emergency", "orders", "--reason", "leak", "--yes", "--wait", "-o", form)
+    assert "(round 2: evil@h was found on a, b; x@h was found on b)" in ran.err
+    assert ran.err.count(said) == 1
+    assert ran.err.splitlines()[-1] == said
+
+
+def test_the_end_shows_the_proof_and_no_passing_wait(rotator: Program, stub: Stub) -> None:
+    """Who refuses the former version, and how that is known; what lasts a moment is no line."""
+    proof = {"a": {"1": "handshake"}, "b": {"1": "handshake"}, "c": {}}
+    ended = rotation("completed")
+    *before, last = ended.facts or []
+    proven = replace(ended, facts=[*before, replace(last, details={"proof": proof})])
+    stub.on("POST", ALL, Says(rotation("staged"), 202))
+    stub.on("GET", ONE, rotation("rolling_out"), proven)
+    passing = replace(blocker(), since="2026-11-23T06:59:59.5Z")
+    stub.on("GET", "clusters/orders", cluster(rotation=rotation("rolling_out"), blockers=[passing]))
+    ran = rotator("rotate", "orders", "--wait")
+    assert "waits for" not in ran.err
+    assert ran.err.splitlines()[-1].endswith(
+        " 30.50 s  (2 of 3 members refuse version 1 (handshake))"
+    )

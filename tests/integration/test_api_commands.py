@@ -114,6 +114,14 @@ async def test_a_token_is_made_once_under_its_key_and_shown_once(world):
     assert (other.status_code, other.json()["code"]) == (422, "key_reused")
 
 
+async def test_a_token_for_an_undeclared_cluster_is_made_with_a_warning(world):
+    """It may be a slip, or come before the declaration."""
+    for clusters, warned in ((["orderz"], ["no cluster orderz is declared"]), (["*"], [])):
+        body = {"role": "auditor", "clusters": clusters}
+        made = await world.call("POST", "/v1/tokens", role="admin", json=body)
+        assert (made.status_code, made.json()["warnings"]) == (201, warned)
+
+
 async def test_an_imported_cookie_becomes_version_1(world, tmp_path):
     """Import is 201, again 200, with another cookie 409, and the cookie is in no answer or file."""
     body = {"cookie": COOKIE, "reason": "it runs already"}
@@ -121,6 +129,7 @@ async def test_an_imported_cookie_becomes_version_1(world, tmp_path):
     importing = await world.call("POST", path, role="admin", json=body, key="k1")
     assert importing.status_code == 201, importing.text
     assert importing.json()["versions"][0]["origin"] == "imported"
+    assert importing.json()["blockers"] == []
     assert (await world.call("POST", path, role="admin", json=body)).status_code == 200
     other = await world.call("POST", path, role="admin", json={"cookie": "OTHEROTHER"})
     assert (other.status_code, other.json()["code"]) == (409, "already_initialised")

@@ -13,6 +13,7 @@ from rotator.api import bodies, idempotency, mapping
 from rotator.api.auth import Role
 from rotator.api.dependencies import Asked, Asking, Route, answered
 from rotator.api.problems import AlreadyDone, KeyReused
+from rotator.domain.ids import ClusterName
 from rotator.errors import NotAllowed, NotFound
 from rotator.protocol import v1
 
@@ -68,7 +69,18 @@ async def _make(
         by=principal.id,
         token_id=token_id,
     )
-    return answered(mapping.token(row, text), HTTPStatus.CREATED)
+    undeclared = await _undeclared(services, row.clusters)
+    return answered(mapping.token(row, text, undeclared=undeclared), HTTPStatus.CREATED)
+
+
+async def _undeclared(services: Services, names: tuple[str, ...]) -> list[str]:
+    """The clusters of a scope that are not in the configuration: it may be a slip."""
+    found = {name: await services.queries.states.load(ClusterName(name)) for name in names}
+    return [
+        name
+        for name, cluster in found.items()
+        if name != "*" and (cluster is None or not cluster.is_declared)
+    ]
 
 
 async def list_tokens(services: Asked, principal: Asking) -> Response:

@@ -142,10 +142,8 @@ def _read_cookie() -> str:
         raise Misuse("what standard input holds is no cookie: it is not ASCII") from None
 
 
-def under_way(session: Session, cluster: str, rotation: str | None) -> str:
-    """The id that was given, or that of the rotation under way; a conflict if there is none."""
-    if rotation is not None:
-        return rotation
+def under_way(session: Session, cluster: str) -> v1.Rotation:
+    """The rotation under way; a conflict if there is none."""
     found = session.api.get(v1.Cluster, "clusters", cluster).value.rotation
     if found is None or found.finished_at is not None:
         raise Failure(
@@ -153,13 +151,13 @@ def under_way(session: Session, cluster: str, rotation: str | None) -> str:
             code=ExitCode.CONFLICT,
             hint=f"`rotator rotations {cluster}` lists those that have ended",
         )
-    return found.id
+    return found
 
 
 def _intervene(
     session: Session, cluster: str, rotation: str | None, *, verb: str, body: object
 ) -> Answer[v1.Rotation]:
-    found = under_way(session, cluster, rotation)
+    found = rotation or under_way(session, cluster).id
     return session.api.post(v1.Rotation, "clusters", cluster, "rotations", found, verb, body=body)
 
 
@@ -170,7 +168,7 @@ def hold(
     rotation: RotationOption = None,
     reason: ReasonOption = "",
 ) -> ExitCode:
-    """Let the rotation pass no gate until it is released."""
+    """Let the rotation pass no gate until it is released; its windows go on running."""
     asked = v1.Reason(reason=reason)
     answer = _intervene(session, cluster, rotation, verb="hold", body=asked)
     return conclude(session, answer, wait=False, limit=None)
@@ -182,14 +180,38 @@ def release(
     cluster: ClusterArgument,
     rotation: RotationOption = None,
     reason: ReasonOption = "",
+    yes: YesOption = False,
     wait: WaitOption = False,
     timeout: TimeoutOption = None,
 ) -> ExitCode:
-    """Let a rotation that is held go on."""
+    """Let a rotation that is held go on; on a terminal it asks if the grace window is over."""
     limit = timeout_of(timeout, wait=wait)
+    found = _known(session, cluster, rotation)
+    if _is_grace_over(session, found):
+        output.warn([_GRACE_IS_OVER])
+        if sys.stdin.isatty() and sys.stderr.isatty():
+            session.confirm(f"{cluster} loses its way back to the previous version.", yes=yes)
     asked = v1.Reason(reason=reason)
-    answer = _intervene(session, cluster, rotation, verb="release", body=asked)
+    answer = _intervene(session, cluster, found.id, verb="release", body=asked)
     return conclude(session, answer, wait=wait, limit=limit)
+
+
+_GRACE_IS_OVER: Final = (
+    "the grace window is over: the former version is retired as soon as every member has proven it;"
+    " `rollback` first if you need the way back"
+)
+
+
+def _known(session: Session, cluster: str, rotation: str | None) -> v1.Rotation:
+    if rotation is None:
+        return under_way(session, cluster)
+    return session.api.get(v1.Rotation, "clusters", cluster, "rotations", rotation).value
+
+
+def _is_grace_over(session: Session, found: v1.Rotation) -> bool:
+    if found.phase != "grace" or not found.held or found.ends_at is None:
+        return False
+    return durations.instant(found.ends_at) <= session.api.now
 
 
 def abort(

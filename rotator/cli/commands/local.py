@@ -7,6 +7,7 @@ import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from rotator.cli import output
 from rotator.errors import NotFound
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def create_token(
     from rotator import bootstrap, settings  # noqa: PLC0415 - server parts load only here
 
     loaded = settings.load(config)
+    undeclared = sorted(set(clusters) - {"*"} - set(loaded.clusters))
+    output.warn(f"no cluster {name} is declared" for name in undeclared)
 
     async def make() -> str:
         async with bootstrap.local_tokens(loaded) as tokens:

@@ -69,7 +69,9 @@ def conclude(
         rotation = begun.value
         answer = watch.follow(session.api, rotation.cluster, rotation.id, timeout=limit)
         code = watch.outcome(answer.value, wanted=wanted)
-        if not session.out.is_table:
+        if session.out.is_table:
+            watch.tell_who_may_have_read(answer.value)
+        else:
             watch.tell_end(answer.value)
     session.out.show(answer.document, tables.rotation(answer.value, session.api.now))
     return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -56,7 +57,16 @@ def _look(session: Session, cluster: str | None) -> tuple[list[v1.Cluster], Any,
         every = api.get(v1.Clusters, "clusters")
         return every.value.clusters, every.document, tables.clusters(every.value, api.now)
     one = api.get(v1.Cluster, "clusters", cluster)
-    return [one.value], one.document, tables.cluster(one.value, api.now)
+    shown = _with_holder(session, one.value) if session.out.is_table else one.value
+    return [one.value], one.document, tables.cluster(shown, api.now)
+
+
+def _with_holder(session: Session, found: v1.Cluster) -> v1.Cluster:
+    """Who holds a rotation, and why, is in its facts."""
+    if found.rotation is None or not found.rotation.held:
+        return found
+    place = ("clusters", found.name, "rotations", found.rotation.id)
+    return replace(found, rotation=session.api.get(v1.Rotation, *place).value)
 
 
 def _watch_one(session: Session, cluster: str) -> ExitCode:

@@ -71,6 +71,7 @@ def create(
     )
     answer = session.api.post(v1.Token, "tokens", body=asked)
     made = answer.value
+    output.warn(made.warnings)
     output.say(f"token {made.id} for {made.role}, until {made.expires_at}; it is not shown again")
     session.out.show(answer.document, [made.token or ""])
     return ExitCode.OK

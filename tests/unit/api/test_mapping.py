@@ -111,6 +111,7 @@ def test_a_cluster_is_shown_without_any_cookie():
         "on_current": 1,
         "expects": "none",
         "foreign_links": 0,
+        "findings": 0,
     }
     text = json.dumps(found)
     assert a_cookie(11).reveal() not in text
@@ -162,3 +163,21 @@ def test_every_stage_has_a_name_on_the_wire():
     """Stages are spelled on the wire as they are stored."""
     cluster = a_cluster(stages=dict(enumerate(Stage, start=1)))
     assert [mapping.version(one).stage for one in cluster.versions.values()] == list(Stage)
+
+
+def test_members_with_findings_are_counted():
+    """How many agents have found something, and not how much."""
+    found = an_attestation(12, preflight=("one", "another"))
+    members = [a_member("a", found), a_member("b", found), a_member("c", an_attestation(12))]
+    crowd = a_crowd(a_cluster(members=members))
+    report = ClusterReport(crowd=crowd, state="stable", on_current=0)
+    assert mapping.cluster(report).adoption.findings == 2
+
+
+def test_an_expected_node_without_an_agent_is_shown_as_no_foreign_link():
+    """While the first nodes are adopted, their peers are no strangers."""
+    linked = a_member("a", an_attestation(foreign_links=("b", "x")))
+    crowd = a_crowd(a_cluster(members=[linked]), a_policy(expect=frozenset({"a", "b"})))
+    report = ClusterReport(crowd=crowd, state="stable", on_current=0)
+    assert mapping.member(crowd, linked).foreign_links == ["x"]
+    assert mapping.cluster(report).adoption.foreign_links == 1

@@ -9,7 +9,7 @@ from rotator.domain.cluster import Blocker, Cluster, Standing
 from rotator.domain.commands import Request, Start
 from rotator.domain.document import MAX_NUMBER
 from rotator.domain.facts import FactKind
-from rotator.domain.rotation import Kind, Phase
+from rotator.domain.rotation import Kind, Phase, Rotation
 from rotator.domain.version import Origin, Stage
 from rotator.errors import (
     AlreadyInitialised,
@@ -183,3 +183,25 @@ def test_a_second_emergency_waits_for_the_cool_down_or_takes_force() -> None:
         _emergency(cluster)
     assert _emergency(cluster, force=True).cluster.rotation
     assert _emergency(cluster, now=NOW + timedelta(minutes=10)).cluster.rotation
+
+
+@pytest.mark.parametrize(
+    ("rotation", "ends"),
+    [
+        (a_rotation(Phase.STAGED), "wait for it, or end it with `abort`"),
+        (a_rotation(Phase.INSTALLING), "wait for it, or end it with `abort`"),
+        (a_rotation(Phase.INSTALLING, abort_requested=True), "wait for it"),
+        (a_rotation(Phase.PROMOTING), "wait for it"),
+        (a_rotation(Phase.ROLLING_OUT), "wait for it, or end it with `rollback`"),
+        (a_rotation(Phase.GRACE), "wait for it, or end it with `end-grace` or `rollback`"),
+        (a_rotation(Phase.RETIRING), "wait for it"),
+        (an_emergency(Phase.ROLLING_OUT), "wait for it"),
+    ],
+)
+def test_a_rotation_that_is_refused_says_what_would_end_the_other_one(
+    rotation: Rotation, ends: str
+) -> None:
+    """Nothing is advised that is refused in this phase."""
+    with pytest.raises(RotationUnderway) as refused:
+        commands.why_not_start(a_crowd(a_cluster(rotation)), Kind.MANUAL, force=False)
+    assert str(refused.value) == f"rotation r1 is under way; {ends}"

@@ -175,6 +175,24 @@ def test_a_link_to_a_member_that_is_not_awaited_is_news_only_if_it_is_hidden() -
     assert _link_facts(_links("b", hidden=["b"])) == [{"node": "a", "names": ["b"], "count": 1}]
 
 
+def test_expected_nodes_without_an_agent_are_no_strangers_but_in_an_emergency() -> None:
+    """While the first nodes are adopted their peers are not told of; hidden names always are."""
+
+    def told(said, *, rotation=None, expect=frozenset({"a", "c"})):
+        cluster = a_cluster(rotation, members=[a_member("a", an_attestation())])
+        taken = membership.attest(a_crowd(cluster, a_policy(expect=expect)), "a", said)
+        facts = taken.change.facts
+        return [f.details["names"] for f in facts if f.kind is FactKind.FOREIGN_LINK_SEEN]
+
+    assert told(_links("c", "x")) == [["x"]]
+    assert told(_links("c"), rotation=a_rotation(Phase.GRACE)) == []
+    assert told(_links("c", hidden=["c"])) == [["c"]]
+    assert told(_links("c"), expect=2) == [["c"]]
+    assert told(_links("c"), rotation=an_emergency(Phase.LOCKING)) == [["c"]]
+    nobody = a_crowd(a_cluster(), a_policy(expect=frozenset({"a"})))
+    assert membership.strangers(nobody, a_member("a")) == ()
+
+
 def test_foreign_links_can_be_kept_quiet_but_not_while_nodes_are_locked() -> None:
     """What tools do all day must not hide what an intruder does in an emergency."""
     quiet = {"may_name_links": False}

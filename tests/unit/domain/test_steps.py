@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from rotator.domain import adoption, steps
 from rotator.domain.actions import Line
-from rotator.domain.cluster import Proof
+from rotator.domain.cluster import Blocker, Proof, Standing
 from rotator.domain.facts import FactKind
 from rotator.domain.rotation import Phase
 from rotator.domain.version import Stage
@@ -50,6 +51,15 @@ def test_fingerprints_are_noted_for_what_is_on_record_and_new() -> None:
     noted = steps.record_fingerprints(cluster, a_document(11, 10, 12))
     assert noted.versions[12].fingerprint == a_fingerprint(12)
     assert noted.versions.keys() == {11, 12}
+
+
+def test_what_stood_in_the_way_of_version_1_is_over_with_it() -> None:
+    """The answer to an import shows no blocker of before it; a thaw is left to its fact."""
+    interrupted = Standing(blocker=Blocker(code="import_interrupted"), since=NOW)
+    frozen = Standing(blocker=Blocker(code="foreign_document", subject="frozen"), since=NOW)
+    cluster = a_cluster(stages={1: Stage.PENDING}, is_initialised=False)
+    after = _enter(replace(cluster, blockers=(interrupted, frozen)), Line.I2).cluster
+    assert (after.is_initialised, after.blockers) == (True, (frozen,))
 
 
 def test_evidence_has_to_be_as_new_as_the_phase() -> None:
@@ -127,6 +137,27 @@ def test_the_next_round_keeps_the_deadline_and_wants_new_evidence() -> None:
     cluster = a_cluster(an_emergency(Phase.LOCKING, ends_at=ends_at))
     rotation = steps.lock_again(a_crowd(cluster)).cluster.rotation
     assert (rotation.lock_round, rotation.ends_at, rotation.entered_generation) == (2, ends_at, 43)
+
+
+def test_the_next_round_names_whom_the_members_found_in_this_one() -> None:
+    """The fact says who was found on which node; what was found before this round is not told."""
+
+    def found(**said):
+        members = [
+            a_member(name, an_attestation(None, **{"locked_round": 1} | more))
+            for name, more in said.items()
+        ]
+        cluster = a_cluster(an_emergency(Phase.LOCKING), members=[*members, a_member("z")])
+        (fact,) = steps.lock_again(a_crowd(cluster)).facts
+        assert fact.details["round"] == 2
+        return fact.details["found"]
+
+    evil = {"foreign_links": ("x@y", "evil@h")}
+    assert found(a=evil, b={}, c=evil) == {"a": ["evil@h", "x@y"], "c": ["evil@h", "x@y"]}
+    assert found(a=evil | {"locked_round": None}, b=evil | {"generation": 41}) == {}
+    many = {"foreign_links": tuple(f"n{n:02}" for n in range(15))}
+    bounded = found(a=many, b=many, c=many)
+    assert {node: len(names) for node, names in bounded.items()} == {"a": 15, "b": 5}
 
 
 def test_a_member_that_was_lost_for_long_is_excused() -> None:
