@@ -156,3 +156,19 @@ def test_a_token_that_reaches_no_cluster_is_made_with_a_warning(
     ran = rotator("token", "create", "--role", "auditor", "--cluster", "orderz")
     assert (ran.code, ran.out) == (0, "rot_x\n")
     assert "warning: no cluster orderz is declared" in ran.err
+
+
+def test_a_local_token_that_reaches_no_cluster_is_made_with_a_warning(
+    rotator: Program, tmp_path: Path
+) -> None:
+    """On the server the configuration tells which clusters there are."""
+    config = tmp_path / "rotator.yaml"
+    config.write_text(
+        f"data_dir: {tmp_path}/data\n"
+        f"secret_store: {{kind: local, directory: {tmp_path}/secrets}}\n"
+        "clusters: {orders: {members: {expect: none}}}\n"
+    )
+    local = ("token", "create", "--local", "--config", str(config), "--role", "auditor")
+    ran = rotator(*local, "--cluster", "orderz", "--cluster", "orders")
+    assert (ran.code, ran.err) == (0, "warning: no cluster orderz is declared\n")
+    assert ran.out.startswith("rot_")
