@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 _SOON: Final = 0.05  #: seconds until the next look while something is under way …
 _SLOWEST: Final = 1.0  #: … doubled while nothing moves, up to this
-_WHILE_LOCKING: Final = 0.2  #: strangers that come back are found as fast as this
+_WHILE_LOCKING: Final = 0.1  #: strangers that come back are found as fast as this
 _ROUNDS: Final = 8  #: of deciding within one look: each removes its own reason
 _ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -85,6 +85,8 @@ class NodeAgent:
         self._seal: Seal | None = None
         self._round: object = None  #: of locking, in which strangers are counted
         self._strangers: frozenset[NodeName] = frozenset()  #: found in this round
+        self._has_reported: object = None  #: the round that was last reported as locked
+        self._after_report: frozenset[NodeName] = frozenset()  #: strangers found since then
         self._pause = _SOON
 
     @property
@@ -126,10 +128,7 @@ class NodeAgent:
         """See, do what is to be done, and say what was seen then."""
         now = now or datetime.now(UTC)  # noqa: TID251 - the agent's outermost place
         orders = self.orders
-        fault = memories.fault(self.memory_file)
-        trouble = [] if fault is None else [fault]
-        if self._token_file is not None:
-            trouble += files.token_oddities(self._token_file)
+        trouble = self._standing_trouble()
         if orders is not None:
             await self._relinker.obey(orders)  # Before anything is seen: it sets rows for a moment.
         seen = await self._see(trouble)
@@ -158,7 +157,7 @@ class NodeAgent:
             preflight=(*trouble, *await self._surveyor.findings(orders, seen)),
         )
         report = evidence.report(orders, seen, self.memory, found, now=now)
-        self._shown = seen.own
+        self._note_shown(orders, seen, report)
         return Outcome(
             report=report,
             next_look=_SOON
@@ -168,6 +167,16 @@ class NodeAgent:
             is_held_back=is_held_back,
             trouble=found.preflight,
         )
+
+    def _standing_trouble(self) -> list[str]:
+        fault = memories.fault(self.memory_file)
+        token = [] if self._token_file is None else files.token_oddities(self._token_file)
+        return [*([] if fault is None else [fault]), *token]
+
+    def _note_shown(self, orders: Orders, seen: Seen, report: v1.Attestation) -> None:
+        self._shown = seen.own
+        if report.locked_round is not None:
+            self._has_reported = orders.lock
 
     def told(self, report: v1.Attestation) -> bool:
         """The service has taken this report; whether something was held back for it."""
@@ -217,7 +226,12 @@ class NodeAgent:
         """Count who is linked and should not be; whether the throwaway was sealed just now."""
         strangers = frozenset(foreign(orders, seen))
         if self._round != orders.lock or orders.lock is None:
-            self._round, self._strangers = orders.lock, frozenset()
+            # Who came after the round before was reported counts in this one: through him the
+            # throwaways of members that were faster may be known already.
+            self._round, self._strangers = orders.lock, self._after_report
+            self._after_report = frozenset()
+        if orders.lock is None and seen.own in orders.accepted:
+            self._seal = None  # From now on it makes links again.
         throwaway, is_new = self.memory.throwaway, False
         if throwaway is not None and seen.own == throwaway:
             connections = await self._vm.connections()
@@ -225,10 +239,13 @@ class NodeAgent:
             if is_new:
                 count = await self._vm.hang_up()
                 log.info("%s: locked, %d handshakes ended", self.name, count)
-                self._seal = Seal(throwaway=throwaway, links=connections)
+                links = connections if self._seal is None else self._seal.links
+                self._seal = Seal(throwaway=throwaway, links=links)
             if self._seal is not None:
                 self._seal, strangers = self._seal.after(connections, strangers)
         self._strangers |= strangers
+        if orders.lock is not None and self._has_reported == orders.lock:
+            self._after_report |= strangers
         return is_new
 
     def _keeps_out(self, seen: Seen) -> bool:
@@ -245,7 +262,6 @@ class NodeAgent:
         self._remember(
             memories.for_round(self.memory, lock, throwaway=throwaway(), answers_to=answers_to)
         )
-        self._seal = None
 
     async def _move_pairs(self, orders: Orders, seen: Seen, trouble: list[str]) -> Seen:
         if seen.own is None or orders.lock is not None or seen.own not in orders.accepted:

@@ -308,3 +308,28 @@ async def test_an_agent_that_is_killed_in_the_middle_of_a_lock_finds_its_way_bac
     assert "throwaway" not in (tmp_path / f"{NAME}.memory").read_text().replace(
         '"throwaway": null', ""
     )
+
+
+async def test_who_came_after_a_round_was_reported_counts_in_the_next(
+    beam: Erlang, agent: NodeAgent
+) -> None:
+    """Through him the throwaways of members that were faster may be known, so that one is not clean."""
+    agent.obey(LOCK)
+    first = (await agent.look()).report
+    assert first is not None
+    assert (first.locked_round, first.foreign_links) == (1, [])
+    throwaway = (await agent.look()).report
+    assert throwaway is not None
+    stolen = agent.memory.throwaway
+    assert stolen is not None
+    stranger = await connect(at(beam), stolen.reveal())
+    await agent.look()
+    await stranger.wait_closed()
+    agent.obey(replace(LOCK, generation=Generation(3), lock=LockRound("e1", 2)))
+    second = (await agent.look()).report
+    assert second is not None
+    assert second.foreign_links == [stranger.own_name]
+    agent.obey(replace(LOCK, generation=Generation(4), lock=LockRound("e1", 3)))
+    third = (await agent.look()).report
+    assert third is not None
+    assert (third.locked_round, third.foreign_links) == (3, [])

