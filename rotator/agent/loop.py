@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Final
 
 from rotator.agent import evidence, files, pairs
 from rotator.agent import memory as memories
-from rotator.agent.decide import Seen, decide, foreign, to_lock
+from rotator.agent.decide import Seen, decide, to_lock
+from rotator.agent.door import Door
 from rotator.agent.evidence import Found
 from rotator.agent.eyes import Eyes
 from rotator.agent.hands import Hands
 from rotator.agent.node import Vm
 from rotator.agent.prover import Prover
 from rotator.agent.relinker import Relinker
-from rotator.agent.seal import Seal
 from rotator.agent.sights import Sights
 from rotator.agent.surroundings import Surveyor
 from rotator.beam.node import Address
@@ -82,11 +82,7 @@ class NodeAgent:
         self._surveyor = Surveyor(self._vm, settings)
         self._sights = Sights()
         self._shown: Cookie | None = None  #: the own cookie that the last report is about
-        self._seal: Seal | None = None
-        self._round: object = None  #: of locking, in which strangers are counted
-        self._strangers: frozenset[NodeName] = frozenset()  #: found in this round
-        self._has_reported: object = None  #: the round that was last reported as locked
-        self._after_report: frozenset[NodeName] = frozenset()  #: strangers found since then
+        self._door = Door(self._vm, settings.name)
         self._pause = _SOON
 
     @property
@@ -122,7 +118,7 @@ class NodeAgent:
         log.info("%s: connected", self.name)
         self._prover.forget()
         self._surveyor.forget()
-        self._seal = None
+        self._door.forget()
 
     async def look(self, *, now: datetime | None = None) -> Outcome:
         """See, do what is to be done, and say what was seen then."""
@@ -151,8 +147,8 @@ class NodeAgent:
             await self._relink(orders, seen)
         found = Found(
             proofs=proofs,
-            is_sealed=self._seal is not None and self._seal.throwaway == self.memory.throwaway,
-            foreign=tuple(sorted(self._strangers)),
+            is_sealed=self._door.is_sealed(self.memory),
+            foreign=tuple(sorted(self._door.strangers)),
             otp_release=self._surveyor.otp_release,
             preflight=(*trouble, *await self._surveyor.findings(orders, seen)),
         )
@@ -176,7 +172,7 @@ class NodeAgent:
     def _note_shown(self, orders: Orders, seen: Seen, report: v1.Attestation) -> None:
         self._shown = seen.own
         if report.locked_round is not None:
-            self._has_reported = orders.lock
+            self._door.note_reported(orders.lock)
 
     def told(self, report: v1.Attestation) -> bool:
         """The service has taken this report; whether something was held back for it."""
@@ -207,12 +203,12 @@ class NodeAgent:
 
     async def _bring_on(self, orders: Orders, seen: Seen, trouble: list[str]) -> Seen:
         for _ in range(_ROUNDS):
-            is_resealed = await self._watch_the_door(orders, seen)
+            is_resealed = await self._door.watch(orders, seen, self.memory)
             self._make_throwaway(orders, seen)
             steps = (
                 ()
                 if is_resealed
-                else decide(orders, seen, self.memory, is_sealed=self._keeps_out(seen))
+                else decide(orders, seen, self.memory, is_sealed=self._door.keeps_out(seen))
             )
             if not steps and not is_resealed:
                 break
@@ -222,40 +218,8 @@ class NodeAgent:
             seen = await self._see(trouble)
         return await self._move_pairs(orders, seen, trouble)
 
-    async def _watch_the_door(self, orders: Orders, seen: Seen) -> bool:
-        """Count who is linked and should not be; whether the throwaway was sealed just now."""
-        strangers = frozenset(foreign(orders, seen))
-        if self._round != orders.lock or orders.lock is None:
-            # Who came after the round before was reported counts in this one: through him the
-            # throwaways of members that were faster may be known already.
-            self._round, self._strangers = orders.lock, self._after_report
-            self._after_report = frozenset()
-        if orders.lock is None and seen.own in orders.accepted:
-            self._seal = None  # From now on it makes links again.
-        throwaway, is_new = self.memory.throwaway, False
-        if throwaway is not None and seen.own == throwaway:
-            connections = await self._vm.connections()
-            is_new = self._seal is None or self._seal.throwaway != throwaway
-            if is_new:
-                count = await self._vm.hang_up()
-                log.info("%s: locked, %d handshakes ended", self.name, count)
-                links = connections if self._seal is None else self._seal.links
-                self._seal = Seal(throwaway=throwaway, links=links)
-            if self._seal is not None:
-                self._seal, strangers = self._seal.after(connections, strangers)
-        self._strangers |= strangers
-        if orders.lock is not None and self._has_reported == orders.lock:
-            self._after_report |= strangers
-        return is_new
-
-    def _keeps_out(self, seen: Seen) -> bool:
-        seal = self._seal
-        return seal is not None and seal.throwaway == seen.own and not seal.is_broken
-
     def _make_throwaway(self, orders: Orders, seen: Seen) -> None:
-        seal = self._seal
-        is_burned = seal is not None and seal.is_broken and seal.throwaway == self.memory.throwaway
-        lock = to_lock(orders, seen, self.memory, is_burned=is_burned)
+        lock = to_lock(orders, seen, self.memory, is_burned=self._door.is_burned(self.memory))
         if lock is None:
             return
         answers_to = (seen.own, seen.file)
