@@ -218,7 +218,8 @@ def answering() -> Iterator[Callable[[bytes], str]]:
                 # Closing on unread bytes would reset the connection, and the answer with it.
                 head = b"".join(iter(request.readline, b"\r\n"))
                 request.read(int((re.search(rb"(?i)content-length: (\d+)", head) or [0, 0])[1]))
-                connection.sendall(answer)
+                # Nor may the client ask again on a connection that is about to be closed.
+                connection.sendall(answer.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
 
     def start(answer: bytes) -> str:
         listener = socket.create_server(("127.0.0.1", 0))
