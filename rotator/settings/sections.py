@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from rotator.domain.ids import ClusterName, MasterName
 from rotator.domain.policy import RotationPolicy
 from rotator.settings.clusters import Cluster, Members, OnLost
-from rotator.settings.secret_stores import METHODS, STORES, LocalStore, VaultStore
+from rotator.settings.secret_stores import METHODS, STORES, AwsStore, LocalStore, VaultStore
 from rotator.settings.values import Flag, Location, Name, Port, Section, Text
 
 
@@ -77,7 +77,7 @@ class Log(Section):
 class Settings(Section):
     """The whole file."""
 
-    secret_store: Annotated[VaultStore | LocalStore, Field(discriminator="kind")]
+    secret_store: Annotated[VaultStore | LocalStore | AwsStore, Field(discriminator="kind")]
     clusters: dict[Annotated[ClusterName, Name], Cluster]
     masters: dict[Annotated[MasterName, Name], Master] = Field(
         default_factory=lambda: {MasterName("default"): Master()}
