@@ -89,9 +89,7 @@ class Aws:
 
     def client(self, key: str = ROOT) -> Any:
         """A boto3 client with this access key."""
-        import boto3
-
-        return boto3.session.Session().client(
+        return _session().client(
             "secretsmanager",
             region_name=REGION,
             endpoint_url=self.address,
@@ -133,7 +131,9 @@ class Aws:
         finally:
             self.faults.remove(planted)
 
-    def answer(self, app: Any, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+    def answer(
+        self, app: Any, environ: dict[str, Any], start: Callable[..., Any]
+    ) -> Iterable[bytes]:
         """One request over WSGI."""
         operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -177,9 +177,7 @@ class Aws:
                 return fault
         return None
 
-    def _check_identity(
-        self, key: str, operation: str, name: str, asked: dict[str, Any]
-    ) -> None:
+    def _check_identity(self, key: str, operation: str, name: str, asked: dict[str, Any]) -> None:
         if key in self.expired:
             raise rules.Refused("ExpiredTokenException")
         if key not in self.policies:
@@ -272,7 +270,7 @@ def start() -> Aws:
     class Quiet(WSGIRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def log(self, type: str, message: str, *args: Any) -> None:
+        def log(self, *_arguments: Any) -> None:  # type: ignore[override]
             """Nothing is printed."""
 
     made = Aws(port=free_port())
@@ -289,6 +287,13 @@ def start() -> Aws:
     thread.start()
     atexit.register(server.shutdown)
     return made
+
+
+@functools.cache
+def _session() -> Any:
+    import boto3
+
+    return boto3.session.Session()
 
 
 @functools.cache

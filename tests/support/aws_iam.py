@@ -19,7 +19,9 @@ _KEYS = {
 }
 
 
-def is_allowed(policy: dict[str, Any], *, action: str, resource: str, asked: dict[str, Any]) -> bool:
+def is_allowed(
+    policy: dict[str, Any], *, action: str, resource: str, asked: dict[str, Any]
+) -> bool:
     """Whether the policy allows the action on the resource, with these parameters."""
     effects = {
         statement["Effect"]
