@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rotator.adapters.secret_stores.registry import SecretStores, open_stores
-from tests.support import openbao
+from tests.support import aws, openbao
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,8 @@ class Place:
     settings: dict[str, Any]  #: for rotator.yaml
     open: Callable[[], SecretStores]
     raw_versions: Callable[[str], int]  #: how many versions of a cluster's document are readable
+
+    environment: dict[str, str] = field(default_factory=dict)  #: for whoever opens it
 
     def assert_single_copy(self, cluster: str) -> None:
         """No second copy of the cluster's document can be read."""
@@ -72,7 +74,32 @@ def vault_place(directory: Path) -> Place:
     )
 
 
+def aws_place() -> Place:
+    """A prefix of its own in the shared emulator, with the shipped service policy."""
+    server, prefix = aws.shared(), f"t{secrets.token_hex(8)}"
+    settings = {"region": aws.REGION, "prefix": prefix, "endpoint": server.address}
+
+    def count(cluster: str) -> int:
+        return len(server.readable(f"{prefix}/clusters/{cluster}"))
+
+    return Place(
+        settings={"kind": "aws", **settings},
+        open=lambda: open_stores("aws", **settings),
+        raw_versions=count,
+        environment=server.environment(server.identity("service", prefix)),
+    )
+
+
 @pytest.fixture
-def secret_stores() -> Callable[[str, Path], Place]:
-    """Make a place of a kind: ``local`` or ``vault``."""
-    return lambda kind, directory: {"local": local_place, "vault": vault_place}[kind](directory)
+def secret_stores(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path], Place]:
+    """Make a place of a kind: ``local``, ``vault`` or ``aws``; its credentials are set."""
+
+    def make(kind: str, directory: Path) -> Place:
+        if kind == "aws":
+            place = aws_place()
+            for name, value in place.environment.items():
+                monkeypatch.setenv(name, value)
+            return place
+        return {"local": local_place, "vault": vault_place}[kind](directory)
+
+    return make

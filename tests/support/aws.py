@@ -235,7 +235,8 @@ class Aws:
         if check(secret, asked):
             _emulated(app, environ, asked)
             secret = self._secret(name)
-            rules.set_stages(secret, rules.labels_after_put(before, asked))
+            has_value = "SecretString" in asked
+            rules.set_stages(secret, rules.labels_after_put(before, asked) if has_value else {})
         return {"ARN": secret.arn, "Name": name, "VersionId": asked["ClientRequestToken"]}
 
 

@@ -169,10 +169,10 @@ class Documents:
 
     def _until_seen(self, meta: Meta, version: str) -> None:
         for is_last in looks(self._ask):
-            value = self._meta.value(label=labels.CURRENT)
-            if value is not None and value.version == version and labels.SETTLED in value.labels:
-                places = self._cookies.labels()
-                if places is not None and labels.are_settled(places, meta.wanted):
+            value, places = self._meta.value(label=labels.CURRENT), self._cookies.labels()
+            if value is not None and places is not None and value.version == version:
+                is_said = labels.SETTLED in value.labels
+                if is_said and labels.are_settled(places, meta.wanted):
                     return
             if is_last:
                 raise StoreBusy(f"what was written to {self._cookies.name!r} is not visible yet")

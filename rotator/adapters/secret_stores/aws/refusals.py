@@ -21,6 +21,7 @@ from botocore.exceptions import (
     ProfileNotFound,
     TokenRetrievalError,
 )
+from botocore.exceptions import ConnectionError as Unconnected
 
 from rotator.errors import (
     SecretStoreError,
@@ -94,7 +95,7 @@ def named(error: Exception, *, operation: str, secret: str) -> SecretStoreError:
         return StoreLoginFailed(
             f"boto3 finds no usable AWS credentials ({kind}); see docs/how-to/aws.md"
         )
-    if isinstance(error, HTTPClientError | OSError):
+    if isinstance(error, HTTPClientError | Unconnected | OSError):
         return StoreUnreachable(f"AWS Secrets Manager cannot be reached ({kind})")
     if isinstance(error, BotoCoreError):
         return SecretStoreError(f"{operation} of {secret!r} could not be asked ({kind})")
