@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,10 @@ class Stage:
     """A service on an emulator of its own, with version 1."""
 
     def __init__(self, directory: Path, policy: dict[str, Any]) -> None:
-        self.server = aws.start()
-        self.key = self.server.identity("service", "cookies")
-        self.name = f"cookies/clusters/{CLUSTER}"
-        store = {"kind": "aws", "region": aws.REGION, "prefix": "cookies"}
+        self.server, self.prefix = aws.start(), f"t{secrets.token_hex(8)}"
+        self.key = self.server.identity("service", self.prefix)
+        self.name = f"{self.prefix}/clusters/{CLUSTER}"
+        store = {"kind": "aws", "region": aws.REGION, "prefix": self.prefix}
         self.service = Service(
             directory,
             store | {"endpoint": self.server.address},
@@ -73,13 +74,14 @@ def stage(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
         yield made
         assert made.service.process is not None
         where = canary.files_below(tmp_path) | canary.process(made.service.process.pid)
-        secrets = {
+        stored = {
             f"{name} {version}": about["secret_string"].encode()
             for name, secret in dict.items(made.server.secrets)
+            if name.startswith(made.prefix)
             for version, about in secret.versions.items()
         }
         cookie = made.server.readable(made.name)["AWSCURRENT"]["cookie"].encode()
-        assert canary.find({**secrets, "cookie": cookie}, where) == []
+        assert canary.find({**stored, "cookie": cookie}, where) == []
     finally:
         made.service.stop()
 
@@ -106,7 +108,7 @@ def test_missing_rights_are_named_and_no_number_is_burned(stage: Stage) -> None:
     """Without the right to write it waits, by name; with it again it finishes."""
     policy = stage.server.policies[stage.key]
     stage.server.policies[stage.key] = stage.server.policies[
-        stage.server.identity("node", "cookies")
+        stage.server.identity("node", stage.prefix)
     ]
     rotation = stage.begin()
     stage.blocked_by("store_forbidden")
