@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,8 @@ def aws_place() -> Place:
         return len(server.readable(f"{prefix}/clusters/{cluster}"))
 
     return Place(
-        settings={"kind": "aws", **settings},
-        open=lambda: open_stores("aws", **settings),
+        settings={"kind": "aws", "timeout": "30s", **settings},
+        open=lambda: open_stores("aws", timeout=timedelta(seconds=60), **settings),
         raw_versions=count,
         environment=server.environment(server.identity("service", prefix)),
     )
