@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import secrets
 import socket
@@ -20,7 +21,8 @@ from rotator.adapters.secret_stores.aws.connection import AwsConnection, Pace
 from rotator.adapters.secret_stores.aws.masters import AwsMasterStore
 from rotator.adapters.secret_stores.aws.store import AwsCookieStore
 from rotator.adapters.secret_stores.deadline import Deadline
-from rotator.domain.document import promoted, retired, revoked, staged
+from rotator.domain.document import discarded, promoted, retired, revoked, staged
+from rotator.domain.ids import VersionNumber
 from rotator.errors import (
     RotatorError,
     SecretStoreError,
@@ -305,6 +307,19 @@ async def test_answers_that_lag_behind_are_waited_for(place: Place, lag: int) ->
         wanted = change(wanted)
         await place.store.replace(ORDERS, wanted, mark=found.mark)
     assert (await present(place.store)).document == wanted
+
+
+async def test_an_old_answer_that_looks_right_leaves_no_label_behind(place: Place) -> None:
+    """Before the version was pending the labels were as they are to be after it was given up."""
+    await place.store.create(ORDERS, document(1))
+    before = copy.deepcopy(place.server.secrets[place.name])
+    await place.next(lambda found: staged(found, version(2), stamp()))
+    found = await present(place.store)
+    place.server.answer_with(before, times=2)
+    given_up = discarded(found.document, VersionNumber(2), stamp())
+    await place.store.replace(ORDERS, given_up, mark=found.mark)
+    assert set(place.server.readable(place.name)) == {"AWSCURRENT"}
+    assert (await present(place.open())).is_settled
 
 
 async def test_what_was_seen_once_is_not_read_older_again(place: Place) -> None:

@@ -55,7 +55,7 @@ class Fault:
 
 @dataclass
 class Aws:
-    """A running emulator."""
+    """A running emulator. Moto keeps secrets for the whole process: give each test a prefix."""
 
     port: int = 0
     calls: list[Call] = field(default_factory=list)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from rotator.adapters.secret_stores.aws import labels, layout
 from rotator.adapters.secret_stores.aws.labels import Move
-from rotator.adapters.secret_stores.aws.refusals import Exists
+from rotator.adapters.secret_stores.aws.refusals import Exists, NotAttached
 from rotator.adapters.secret_stores.aws.secrets import Secret, Value, looks
 from rotator.errors import (
     SecretStoreError,
@@ -141,7 +141,8 @@ class Documents:
         self._meta.put("AwsPutMeta", version=version, text=text, label=labels.NEXT)
         decided = Move(label=labels.CURRENT, off=mark, to=version)
         self._meta.move("AwsDecide", decided)
-        self._settle(wanted.meta, version, labels.after(marks, decided))
+        known = there.wanted if labels.SETTLED in former.labels else None
+        self._settle(wanted.meta, version, labels.after(marks, decided), known=known)
         return wanted.meta.write
 
     def _finish(self, meta: Meta, value: Value, marks: Labels) -> None:
@@ -158,14 +159,31 @@ class Documents:
                     )
         self._settle(meta, value.version, marks)
 
-    def _settle(self, meta: Meta, version: str, marks: Labels) -> None:
-        """Move every label where *meta* says, say so on it, and wait until it is seen."""
-        for move in labels.missing(self._visible(self._cookies), meta.wanted):
-            self._cookies.move(_POINTS[move.label], move)
+    def _settle(
+        self, meta: Meta, version: str, marks: Labels, *, known: Labels | None = None
+    ) -> None:
+        """Move every label where *meta* says, say so on it, and wait until it is seen.
+
+        Where the labels were before is *known* where we know it: an answer that lags could show
+        them as they are to be, and one would stay.
+        """
+        try:
+            self._move_all(known or self._visible(self._cookies), meta)
+        except NotAttached:
+            self._move_all(self._visible(self._cookies), meta)
+        for is_last in looks(self._ask):
+            if labels.are_settled(self._visible(self._cookies), meta.wanted):
+                break
+            if is_last:
+                raise StoreBusy(f"the labels of {self._cookies.name!r} are not seen in place yet")
         if marks.get(labels.SETTLED) != version:
             move = Move(label=labels.SETTLED, off=marks.get(labels.SETTLED), to=version)
             self._meta.move("AwsSettle", move)
         self._until_seen(meta, version)
+
+    def _move_all(self, places: Labels, meta: Meta) -> None:
+        for move in labels.missing(places, meta.wanted):
+            self._cookies.move(_POINTS[move.label], move)
 
     def _until_seen(self, meta: Meta, version: str) -> None:
         for is_last in looks(self._ask):
