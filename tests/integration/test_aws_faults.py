@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import logging
 import secrets
 import socket
 import threading
@@ -48,7 +49,7 @@ from rotator.testing.secret_stores import (
     stamp,
     version,
 )
-from tests.support import aws
+from tests.support import aws, canary
 
 KMS = "Access to KMS is not allowed"
 
@@ -339,6 +340,24 @@ async def test_what_was_seen_once_is_not_read_older_again(place: Place) -> None:
         await place.store.replace(ORDERS, found.document, mark=found.mark)
 
 
+async def test_debug_logs_of_every_library_hold_no_secret(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Botocore logs whole requests at DEBUG, secrets included: it is kept from that."""
+    with caplog.at_level(logging.DEBUG):
+        await place.store.create(ORDERS, document(1))
+        await place.masters.create(DEFAULT, FIRST, epoch())
+        await present(place.store)
+    assert {record.name.split(".")[0] for record in caplog.records} >= {"urllib3", "botocore"}
+    secrets_of = {
+        "cookie": document(1).current.cookie.reveal().encode(),
+        "master": epoch().secret.reveal(),
+        "fingerprint key": document(1).fingerprint_key,
+    }
+    logged = "\n".join(record.getMessage() for record in caplog.records).encode()
+    assert canary.find(secrets_of, {"log": logged}) == []
+
+
 async def test_a_document_over_the_limit_is_refused_whole(place: Place) -> None:
     """65,536 bytes are AWS's limit; nothing is changed."""
     found = await place.stage()
@@ -401,6 +420,55 @@ async def test_a_server_that_never_answers_is_bounded_in_time(place: Place) -> N
             with pytest.raises(StoreUnreachable):
                 await store.read(ORDERS)
         await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (200, b"<html>welcome</html>", StoreBusy),
+        (200, b"{}", StoreBusy),
+        (200, b"[]", SecretStoreError),
+        (502, b"<html>bad gateway</html>", StoreBusy),
+        (403, b"<html>no</html>", SecretStoreError),
+        (302, b"", SecretStoreError),
+    ],
+)
+async def test_an_answer_that_is_not_of_aws_is_named(
+    place: Place, status: int, body: bytes, error: type[SecretStoreError]
+) -> None:
+    """A proxy's page is no document and no absence of one."""
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    class Odd(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            """The same whatever is asked."""
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments: Any) -> None:
+            """Nothing is printed."""
+
+    with HTTPServer(("127.0.0.1", 0), Odd) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        connection = place.connect(f"http://127.0.0.1:{server.server_port}")
+        store = AwsCookieStore(connection, prefix="p", kms_key=None)
+        masters = AwsMasterStore(connection, prefix="p", kms_key=None)
+        try:
+            for call in (
+                lambda: store.read(ORDERS),
+                store.check,
+                lambda: masters.read(DEFAULT, FIRST),
+            ):
+                with pytest.raises(error):
+                    await call()
+        finally:
+            await connection.close()
+            server.shutdown()
+            thread.join()
 
 
 async def test_a_closed_port_is_unreachable(place: Place) -> None:

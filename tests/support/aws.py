@@ -131,6 +131,11 @@ class Aws:
         finally:
             self.faults.remove(planted)
 
+    def answer_with(self, former: Any, *, times: int) -> None:
+        """The next so many reads of a secret see it as it was when this copy was taken."""
+        with self._lock:
+            self._former[former.name], self._stale[former.name] = former, times
+
     def answer(
         self, app: Any, environ: dict[str, Any], start: Callable[..., Any]
     ) -> Iterable[bytes]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager.client import SecretsManagerClient
 
 # At DEBUG botocore logs whole requests, secrets included.
-for _name in ("boto3", "botocore", "urllib3"):
+for _name in ("boto3", "botocore"):
     logging.getLogger(_name).setLevel(logging.INFO)
 
 _Result = TypeVar("_Result")

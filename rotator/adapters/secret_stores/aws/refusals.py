@@ -22,6 +22,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 from botocore.exceptions import ConnectionError as Unconnected
+from botocore.parsers import ResponseParserError
 
 from rotator.errors import (
     SecretStoreError,
@@ -97,6 +98,8 @@ def named(error: Exception, *, operation: str, secret: str) -> SecretStoreError:
         )
     if isinstance(error, HTTPClientError | Unconnected | OSError):
         return StoreUnreachable(f"AWS Secrets Manager cannot be reached ({kind})")
+    if isinstance(error, ResponseParserError):
+        return StoreBusy(f"something that is not AWS answered {operation} of {secret!r}; a proxy?")
     if isinstance(error, BotoCoreError):
         return SecretStoreError(f"{operation} of {secret!r} could not be asked ({kind})")
     return SecretStoreError(f"{operation} of {secret!r} failed ({kind})")

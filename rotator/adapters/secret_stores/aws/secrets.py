@@ -8,10 +8,11 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from rotator.adapters.secret_stores.aws.refusals import NotThere
-from rotator.errors import StoreDocumentInvalid, StoreQuotaReached
+from rotator.errors import StoreBusy, StoreDocumentInvalid, StoreQuotaReached
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from rotator.adapters.secret_stores.aws.connection import Ask
     from rotator.adapters.secret_stores.aws.labels import Labels, Move
@@ -49,11 +50,13 @@ class Secret:
             answer = self.ask.read("get_secret_value", SecretId=self.name, **which)
         except NotThere:
             return None
-        text = answer.get("SecretString")
+        text, found = answer.get("SecretString"), answer.get("VersionId")
+        if found is None:
+            raise StoreBusy(f"the answer for {self.name!r} is not one of AWS; a proxy?")
         if not isinstance(text, str):
             raise StoreDocumentInvalid(f"{self.name!r} holds no text")
         return Value(
-            version=answer["VersionId"],
+            version=found,
             text=text,
             labels=frozenset(answer.get("VersionStages") or ()),
         )
@@ -64,6 +67,8 @@ class Secret:
             answer = self.ask.read("describe_secret", SecretId=self.name)
         except NotThere:
             return None
+        if "Name" not in answer:
+            raise StoreBusy(f"the answer for {self.name!r} is not one of AWS; a proxy?")
         versions: dict[str, list[str]] = answer.get("VersionIdsToStages") or {}
         return {label: version for version, labels in versions.items() for label in labels}
 
@@ -107,18 +112,21 @@ class Secret:
         AWS recommends no more than one in ten minutes, sustained; a rotation that cannot be
         finished would be worse than one that is not begun.
         """
-        recent, token = 0, ""
+        made: list[datetime] = []
+        token, now = "", None
         while True:
             more: dict[str, Any] = {"NextToken": token} if token else {}
             answer = self.ask.read(
                 "list_secret_version_ids", SecretId=self.name, IncludeDeprecated=True, **more
             )
-            # AWS's own clock, not ours.
-            now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
-            recent += sum(now - one["CreatedDate"] < _DAY for one in answer.get("Versions") or ())
+            made += [one["CreatedDate"] for one in answer.get("Versions") or ()]
+            now = answer["ResponseMetadata"]["HTTPHeaders"].get("date", now)
             token = answer.get("NextToken") or ""
             if not token:
                 break
+        # AWS's own clock, not ours; the newest version's where a proxy took it away.
+        until = parsedate_to_datetime(now) if now else max(made)
+        recent = sum(until - one < _DAY for one in made)
         if recent > MANY_VERSIONS:
             raise StoreQuotaReached(
                 f"{self.name!r} has {recent} versions of the last 24 hours, and AWS takes about"
