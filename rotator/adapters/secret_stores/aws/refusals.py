@@ -38,11 +38,11 @@ from rotator.errors import (
 )
 
 
-class NotThere(SecretStoreError):
-    """There is no such secret, or no value at that version or label."""
+class NotThere(StoreConflict):
+    """There is no such secret, or no value at that version or label; unless caught, any more."""
 
 
-class Exists(SecretStoreError):
+class Exists(StoreConflict):
     """There is such a secret, or such a version with another value."""
 
 
