@@ -20,6 +20,7 @@ REVEALING_MODULES = {
     "rotator.adapters.secret_stores.epochs": "the secrets manager keeps the master secrets",
     "rotator.agent.boot_files": "a node boots with the pins in its boot file",
     "rotator.agent.files": "a node boots with the cookie in its cookie file",
+    "rotator.agent.latch": "a VM is laid the throwaway of the next round of locking ready",
     "rotator.agent.memory": "an agent that was killed finds its way back into its node",
     "rotator.agent.node": "a VM is asked and told with its cookie, over the distribution protocol",
     "rotator.api.mapping": "the answer to a node is what brings it its cookies",
