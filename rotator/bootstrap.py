@@ -6,9 +6,9 @@ import asyncio
 import logging
 import signal
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import uvloop
 
@@ -20,6 +20,8 @@ from rotator.adapters.state.database import now
 from rotator.adapters.state.store import open_state
 from rotator.adapters.state.wakeups import LocalWakeups
 from rotator.adapters.telemetry import logging as telemetry
+from rotator.adapters.telemetry.metered import SECRETS_MANAGER, metered, metered_states
+from rotator.adapters.telemetry.metrics import CONTENT_TYPE, Metrics
 from rotator.api import serving
 from rotator.api.app import create_app
 from rotator.api.dependencies import Services
@@ -39,6 +41,7 @@ from rotator.services.keyring import KeyRing
 from rotator.services.queries import Queries
 from rotator.services.reconciler import Reconciler
 from rotator.services.tokens import TokenService
+from rotator.services.vitals import VitalSigns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 App = Any  #: an ASGI application
+T = TypeVar("T")
 
 _BEAT: Final = timedelta(seconds=1)
 _FLUSH: Final = timedelta(seconds=15)
@@ -94,10 +98,12 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
     Raises `AnotherProcess`, `DatabaseTooNew`, `ConfigurationError`.
     """
     async with AsyncExitStack() as stack:
+        metrics = Metrics()
         state = await stack.enter_async_context(open_state(settings.state_path))
+        state = replace(state, clusters=metered_states(state.clusters, meter=metrics))
         fence = await state.lease.acquire()
         stack.push_async_callback(state.lease.release)
-        stores = _stores(settings)
+        stores = _metered(_stores(settings), metrics)
         stack.push_async_callback(stores.close)
         stretcher = Stretcher()
         stack.callback(stretcher.close)
@@ -120,6 +126,7 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             wakeups=wakeups,
             fence=fence,
             on_lost_lease=closing.set,
+            on_pass=metrics.passed,
         )
         stack.push_async_callback(reconciler.stop)
         tokens = TokenService(tokens=state.tokens, states=state.clusters, wakeups=wakeups)
@@ -146,12 +153,35 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             wakeups=wakeups,
             closing=closing,
         )
-        app = create_app(services)
+        app = create_app(services, observe=metrics.answered)
+        signs = VitalSigns(
+            queries=services.queries,
+            is_leader=lambda: not reconciler.has_lost_lease,
+            fence=lambda: int(reconciler.fence),
+            long_polls=lambda: app.state.looks.waiting,
+            fact_streams=lambda: app.state.streams,
+        )
         health = create_health_app(
             {"state_store": _answers(state), "secrets_manager": stores.cookies.check},
             now=now,
+            scrape=lambda: _scrape(metrics, signs),
         )
         yield Service(app, health, reconciler, crowds, tokens, state, keyring, stores.cookies.check)
+
+
+def _metered(stores: SecretStores, metrics: Metrics) -> SecretStores:
+    def before(port: T, prefix: str) -> T:
+        return metered(port, store=SECRETS_MANAGER, prefix=prefix, meter=metrics)
+
+    return replace(
+        stores,
+        cookies=before(stores.cookies, "document_"),
+        masters=before(stores.masters, "epoch_"),
+    )
+
+
+async def _scrape(metrics: Metrics, signs: VitalSigns) -> tuple[bytes, str]:
+    return await metrics.scrape(signs), CONTENT_TYPE
 
 
 def _answers(state: State) -> Any:  # noqa: ANN401 - an async check
