@@ -202,7 +202,7 @@ class States:
 
     async def add_fact(self, fact, *, cluster=None):
         """Works."""
-        return None
+        return
 
 
 async def test_facts_and_finished_rotations_are_counted_once_they_are_stored():
