@@ -13,6 +13,7 @@ from rotator.adapters.secret_stores.vault.wire import Deadline, Wire
 from rotator.errors import StoreForbidden
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     from rotator.adapters.secret_stores.vault.auth import Login
@@ -62,6 +63,16 @@ class VaultConnection:
         try:
             async with asyncio.timeout(deadline.remaining()):
                 return await asyncio.get_running_loop().run_in_executor(self._threads, call, ask)
+        except TimeoutError:
+            raise deadline.missed() from None
+
+    async def clock(self) -> datetime | None:
+        """What the secrets manager's clock says, to the second; None if it does not say."""
+        deadline = Deadline(self._timeout)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                return await loop.run_in_executor(self._threads, self._wire.clock, deadline)
         except TimeoutError:
             raise deadline.missed() from None
 
