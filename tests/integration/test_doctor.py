@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import socket
@@ -19,10 +20,10 @@ import pytest
 from rotator import diagnosis
 from rotator.adapters.secret_stores.registry import SecretStores, open_stores
 from rotator.adapters.state.store import open_state
-from rotator.cli.commands.doctor import as_document
+from rotator.cli.commands.doctor import _told, as_document
 from rotator.domain.ids import ClusterName
 from rotator.errors import StoreSealed
-from rotator.services.doctor.runner import examine
+from rotator.services.doctor.runner import Checked, Outcome, examine
 from rotator.settings import load
 from rotator.testing.memory import MemoryCookieStore, MemoryMasterStore
 from rotator.testing.secret_stores import document
@@ -301,6 +302,16 @@ def test_an_environment_with_failpoints_is_an_error(tmp_path: Path) -> None:
     made = Service(tmp_path, local(tmp_path), CLUSTERS, kdf_profile="owasp-argon2id")
     report = run(made.config, env={"ROTATOR_FAILPOINTS": "S1:before:kill"})
     assert "failpoints_armed" in codes(report)
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_is_for_terminals(monkeypatch: pytest.MonkeyPatch, is_terminal: bool) -> None:
+    """Who waits before it sees each check; a timer's mail does not."""
+    stderr = io.StringIO()
+    monkeypatch.setattr(stderr, "isatty", lambda: is_terminal)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    _told(Checked(name="clusters", outcome=Outcome.CLEAN))
+    assert stderr.getvalue() == ("clusters: clean\n" if is_terminal else "")
 
 
 class Unreachable(MemoryCookieStore):
