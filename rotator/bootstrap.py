@@ -8,7 +8,7 @@ import signal
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
@@ -20,8 +20,8 @@ from rotator.adapters.state.database import now
 from rotator.adapters.state.store import open_state
 from rotator.adapters.state.wakeups import LocalWakeups
 from rotator.adapters.telemetry import logging as telemetry
-from rotator.adapters.telemetry.metered import SECRETS_MANAGER, metered, metered_states
-from rotator.adapters.telemetry.metrics import CONTENT_TYPE, Metrics
+from rotator.adapters.telemetry.metered import SECRETS_MANAGER, metered_fields, metered_states
+from rotator.adapters.telemetry.metrics import Metrics
 from rotator.api import serving
 from rotator.api.app import create_app
 from rotator.api.dependencies import Services
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 App = Any  #: an ASGI application
-T = TypeVar("T")
 
 _BEAT: Final = timedelta(seconds=1)
 _FLUSH: Final = timedelta(seconds=15)
@@ -103,7 +102,12 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
         state = replace(state, clusters=metered_states(state.clusters, meter=metrics))
         fence = await state.lease.acquire()
         stack.push_async_callback(state.lease.release)
-        stores = _metered(_stores(settings), metrics)
+        stores = metered_fields(
+            _stores(settings),
+            store=SECRETS_MANAGER,
+            meter=metrics,
+            prefixes={"cookies": "document_", "masters": "epoch_"},
+        )
         stack.push_async_callback(stores.close)
         stretcher = Stretcher()
         stack.callback(stretcher.close)
@@ -164,24 +168,9 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
         health = create_health_app(
             {"state_store": _answers(state), "secrets_manager": stores.cookies.check},
             now=now,
-            scrape=lambda: _scrape(metrics, signs),
+            scrape=lambda: metrics.scrape(signs),
         )
         yield Service(app, health, reconciler, crowds, tokens, state, keyring, stores.cookies.check)
-
-
-def _metered(stores: SecretStores, metrics: Metrics) -> SecretStores:
-    def before(port: T, prefix: str) -> T:
-        return metered(port, store=SECRETS_MANAGER, prefix=prefix, meter=metrics)
-
-    return replace(
-        stores,
-        cookies=before(stores.cookies, "document_"),
-        masters=before(stores.masters, "epoch_"),
-    )
-
-
-async def _scrape(metrics: Metrics, signs: VitalSigns) -> tuple[bytes, str]:
-    return await metrics.scrape(signs), CONTENT_TYPE
 
 
 def _answers(state: State) -> Any:  # noqa: ANN401 - an async check

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 NO_PHASE: Final = "none"  #: of a cluster that does not rotate
 _READ_SECONDS: Final = 5.0
+_AT_ONCE: Final = 20  #: clusters, about a millisecond each with twenty members
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,13 +135,10 @@ class VitalSigns:
         """As of now; without clusters while the state store cannot be read, but never an error."""
         try:
             async with asyncio.timeout(_READ_SECONDS):
-                names = await self._queries.states.names()
-                # Together: look-ups that wait for the same connection are one statement.
-                reports = await asyncio.gather(*map(self._queries.cluster, names))
-            clusters = tuple(map(cluster_vitals, reports))
-            has_state = True
+                clusters, has_state = await self._clusters(), True
         except (RotatorError, TimeoutError) as error:
-            log.warning("clusters could not be measured", extra={"reason": str(error)})
+            reason = str(error) or "no answer in time"
+            log.warning("clusters could not be measured", extra={"reason": reason})
             clusters, has_state = (), False
         return Vitals(
             has_state=has_state,
@@ -150,3 +148,18 @@ class VitalSigns:
             fact_streams=self._fact_streams(),
             clusters=clusters,
         )
+
+    async def _clusters(self) -> tuple[ClusterVitals, ...]:
+        """Some together, since look-ups that wait for the same connection are one statement.
+
+        Not all together: a scrape of a large fleet must not hold up who else is served.
+        """
+        names = await self._queries.states.names()
+        found: list[ClusterVitals] = []
+        for start in range(0, len(names), _AT_ONCE):
+            found += await asyncio.gather(*map(self._cluster, names[start : start + _AT_ONCE]))
+            await asyncio.sleep(0)
+        return tuple(found)
+
+    async def _cluster(self, name: ClusterName) -> ClusterVitals:
+        return cluster_vitals(await self._queries.cluster(name))

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 from rotator.errors import RotatorError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from _typeshed import DataclassInstance
 
     from rotator.domain.cluster import Change, Cluster
     from rotator.domain.facts import Fact
     from rotator.domain.rotation import Rotation
 
 T = TypeVar("T")
+D = TypeVar("D", bound="DataclassInstance")
 
 SECRETS_MANAGER: Final = "secrets_manager"
 STATE_STORE: Final = "state_store"
@@ -88,6 +92,15 @@ class _MeteredStates(_Metered):
 def metered(port: T, *, store: str, prefix: str = "", meter: Meter) -> T:
     """*port*, with each call told to *meter* as *prefix* and the method's name."""
     return cast("T", _Metered(port, store=store, prefix=prefix, meter=meter))
+
+
+def metered_fields(ports: D, *, store: str, meter: Meter, prefixes: Mapping[str, str]) -> D:
+    """A dataclass of ports, with a meter before each field that *prefixes* names."""
+    before = {
+        name: metered(getattr(ports, name), store=store, prefix=prefix, meter=meter)
+        for name, prefix in prefixes.items()
+    }
+    return replace(ports, **before)
 
 
 def metered_states(states: T, *, meter: Meter) -> T:

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from rotator.domain.rotation import Rotation
     from rotator.services.vitals import Vitals
 
-CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 #: However often it is scraped, figures are read no more than once in this time.
 _FRESH_SECONDS: Final = 1.0
 #: From a read in memory to a call that nearly missed its deadline of 5 s.
@@ -130,10 +129,10 @@ class Metrics:
         if error is not None:
             self._store_errors.labels(store, operation, error).inc()
 
-    async def scrape(self, signs: TakesVitals) -> bytes:
-        """The text for Prometheus, with figures at most a second old."""
+    async def scrape(self, signs: TakesVitals) -> tuple[bytes, str]:
+        """The text for Prometheus and its media type, with figures at most a second old."""
         async with self._reading:
             if time.monotonic() - self._read_at >= _FRESH_SECONDS:
                 self._gauges.vitals = await signs.take()
                 self._read_at = time.monotonic()
-            return generate_latest(self._registry)
+            return generate_latest(self._registry), CONTENT_TYPE_LATEST

@@ -52,7 +52,7 @@ class Signs:
 
 async def scraped(metrics, found=None):
     """Every series of a scrape: (name, its labels) → value."""
-    text = (await metrics.scrape(Signs(found or vitals()))).decode()
+    text = (await metrics.scrape(Signs(found or vitals())))[0].decode()
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rotator.adapters.secret_stores.vault.auth import Login
 
 _Result = TypeVar("_Result")
-_THREADS: Final = 8
+THREADS: Final = 8
 
 
 class Ask(Protocol):
@@ -48,10 +48,10 @@ class VaultConnection:
         timeout: timedelta = timedelta(seconds=5),
         login_interval: timedelta = timedelta(seconds=5),
     ) -> None:
-        self._wire = Wire(address=address, ca_cert=ca_cert, connections=_THREADS)
+        self._wire = Wire(address=address, ca_cert=ca_cert, connections=THREADS)
         self._session = Session(self._wire, login, interval=login_interval)
         self._timeout = timeout
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="vault")
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="vault")
 
     async def run(self, call: Callable[[Ask], _Result]) -> _Result:
         """Run *call* in a thread; raises what it raises, or `StoreUnreachable` in time."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rotator.adapters.secret_stores.places import one_step
 from rotator.adapters.secret_stores.vault import rights
+from rotator.adapters.secret_stores.vault.connection import THREADS
 from rotator.adapters.secret_stores.vault.kv import SAFE, KvDocuments
 from rotator.adapters.secret_stores.vault.wire import NotThere
 from rotator.domain.findings import Finding
@@ -101,7 +102,14 @@ class VaultExaminer:
         return tuple(rights.compare(paths, found))
 
     async def _documents(self, subject: Subject) -> Iterable[Finding]:
-        looks = (self._document(one_step(cluster)) for cluster in subject.clusters)
+        # A call's time begins before it has a thread: no more of them than threads.
+        slots = asyncio.Semaphore(THREADS)
+
+        async def look(cluster: str) -> Iterable[Finding]:
+            async with slots:
+                return await self._document(cluster)
+
+        looks = (look(one_step(cluster)) for cluster in subject.clusters)
         return [one for found in await asyncio.gather(*looks) for one in found]
 
     async def _document(self, cluster: str) -> Iterable[Finding]:
