@@ -37,6 +37,7 @@ SERVER_ONLY = frozenset(
         "cryptography",
         "fastapi",
         "hvac",
+        "prometheus_client",
         "pydantic",
         "pydantic_settings",
         "sqlalchemy",

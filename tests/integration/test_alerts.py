@@ -59,7 +59,7 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     beside = CHECKOUT / ".venv" / "bin"
     path = f"{beside}{os.pathsep}{os.environ['PATH']}"
     if not (beside / "promtool").exists():
-        need("promtool")
+        need("promtool", by="make promtool")
     return subprocess.run(
         ["promtool", *arguments],
         capture_output=True,
