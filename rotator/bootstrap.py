@@ -25,7 +25,7 @@ from rotator.adapters.telemetry.metrics import Metrics
 from rotator.api import serving
 from rotator.api.app import create_app
 from rotator.api.dependencies import Services
-from rotator.api.routes.health import create_health_app
+from rotator.api.routes.health import Scrape, create_health_app
 from rotator.api.serving import Listener, Tls
 from rotator.domain.facts import Fact, FactKind
 from rotator.errors import ConfigurationError, FenceLost, RotatorError
@@ -41,6 +41,7 @@ from rotator.services.keyring import KeyRing
 from rotator.services.queries import Queries
 from rotator.services.reconciler import Reconciler
 from rotator.services.tokens import TokenService
+from rotator.services.turns import Turns
 from rotator.services.vitals import VitalSigns
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
         await state.clusters.declare(list(policies), now=serving_since)
 
         wakeups = LocalWakeups()
+        turns = Turns()
         crowds = Crowds(state.clusters, policies, serving_since=serving_since)
         documents = Documents(stores.cookies)
         keyring = KeyRing(stores.masters, state.epochs, stretcher, _profiles(settings))
@@ -131,11 +133,16 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             fence=fence,
             on_lost_lease=closing.set,
             on_pass=metrics.passed,
+            turns=turns,
         )
         stack.push_async_callback(reconciler.stop)
         tokens = TokenService(tokens=state.tokens, states=state.clusters, wakeups=wakeups)
         changes = Changes(
-            states=state.clusters, crowds=crowds, wakeups=wakeups, poke=reconciler.poke
+            states=state.clusters,
+            crowds=crowds,
+            wakeups=wakeups,
+            poke=reconciler.poke,
+            turns=turns,
         )
         commands = Commands(changes=changes, documents=documents, keyring=keyring)
         services = Services(
@@ -149,7 +156,11 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             commands=commands,
             fleet=Fleet(commands=commands, states=state.clusters, emergencies=state.emergencies),
             attestations=Attestations(
-                states=state.clusters, crowds=crowds, wakeups=wakeups, poke=reconciler.poke
+                states=state.clusters,
+                crowds=crowds,
+                wakeups=wakeups,
+                poke=reconciler.poke,
+                turns=turns,
             ),
             queries=Queries(states=state.clusters, documents=documents, crowds=crowds),
             tokens=tokens,
@@ -158,19 +169,23 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             closing=closing,
         )
         app = create_app(services, observe=metrics.answered)
-        signs = VitalSigns(
-            queries=services.queries,
-            is_leader=lambda: not reconciler.has_lost_lease,
-            fence=lambda: int(reconciler.fence),
-            long_polls=lambda: app.state.looks.waiting,
-            fact_streams=lambda: app.state.streams,
-        )
         health = create_health_app(
             {"state_store": _answers(state), "secrets_manager": stores.cookies.check},
             now=now,
-            scrape=lambda: metrics.scrape(signs),
+            scrape=_scrape(metrics, app, queries=services.queries, reconciler=reconciler),
         )
         yield Service(app, health, reconciler, crowds, tokens, state, keyring, stores.cookies.check)
+
+
+def _scrape(metrics: Metrics, app: App, *, queries: Queries, reconciler: Reconciler) -> Scrape:
+    signs = VitalSigns(
+        queries=queries,
+        is_leader=lambda: not reconciler.has_lost_lease,
+        fence=lambda: int(reconciler.fence),
+        long_polls=lambda: app.state.looks.waiting,
+        fact_streams=lambda: app.state.streams,
+    )
+    return lambda: metrics.scrape(signs)
 
 
 def _answers(state: State) -> Any:  # noqa: ANN401 - an async check
