@@ -45,7 +45,7 @@ check: setup  ## Lint, format, types, import contracts
 	$(BIN)/lint-imports --no-logo
 
 .PHONY: test
-test: packages check cover  ## check, then every tier of tests on real parts
+test: packages check cover promtool  ## check, then every tier of tests on real parts
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --ignore=,$(PURE))
 
 PURE := tests/unit tests/property
@@ -75,6 +75,10 @@ soak: setup packages  ## Twenty nodes, and RabbitMQ: rotations in a row, deaths 
 .PHONY: packages
 packages:  ## Debian's Erlang, Elixir, RabbitMQ and ejabberd, for the tests; starts no service
 	@.ci/packages all
+
+.PHONY: promtool
+promtool: setup  ## promtool out of Debian's package, for the tests of alert rules
+	@.ci/promtool $(BIN)
 
 .PHONY: openapi
 openapi: setup  ## Write docs/reference/openapi.json again

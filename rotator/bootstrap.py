@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,10 +20,12 @@ from rotator.adapters.state.database import now
 from rotator.adapters.state.store import open_state
 from rotator.adapters.state.wakeups import LocalWakeups
 from rotator.adapters.telemetry import logging as telemetry
+from rotator.adapters.telemetry.metered import SECRETS_MANAGER, metered_fields, metered_states
+from rotator.adapters.telemetry.metrics import Metrics
 from rotator.api import serving
 from rotator.api.app import create_app
 from rotator.api.dependencies import Services
-from rotator.api.routes.health import create_health_app
+from rotator.api.routes.health import Scrape, create_health_app
 from rotator.api.serving import Listener, Tls
 from rotator.domain.facts import Fact, FactKind
 from rotator.errors import ConfigurationError, FenceLost, RotatorError
@@ -40,6 +42,7 @@ from rotator.services.queries import Queries
 from rotator.services.reconciler import Reconciler
 from rotator.services.tokens import TokenService
 from rotator.services.turns import Turns
+from rotator.services.vitals import VitalSigns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -95,10 +98,17 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
     Raises `AnotherProcess`, `DatabaseTooNew`, `ConfigurationError`.
     """
     async with AsyncExitStack() as stack:
+        metrics = Metrics()
         state = await stack.enter_async_context(open_state(settings.state_path))
+        state = replace(state, clusters=metered_states(state.clusters, meter=metrics))
         fence = await state.lease.acquire()
         stack.push_async_callback(state.lease.release)
-        stores = _stores(settings)
+        stores = metered_fields(
+            _stores(settings),
+            store=SECRETS_MANAGER,
+            meter=metrics,
+            prefixes={"cookies": "document_", "masters": "epoch_"},
+        )
         stack.push_async_callback(stores.close)
         stretcher = Stretcher()
         stack.callback(stretcher.close)
@@ -122,6 +132,7 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             wakeups=wakeups,
             fence=fence,
             on_lost_lease=closing.set,
+            on_pass=metrics.passed,
             turns=turns,
         )
         stack.push_async_callback(reconciler.stop)
@@ -157,12 +168,24 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             wakeups=wakeups,
             closing=closing,
         )
-        app = create_app(services)
+        app = create_app(services, observe=metrics.answered)
         health = create_health_app(
             {"state_store": _answers(state), "secrets_manager": stores.cookies.check},
             now=now,
+            scrape=_scrape(metrics, app, queries=services.queries, reconciler=reconciler),
         )
         yield Service(app, health, reconciler, crowds, tokens, state, keyring, stores.cookies.check)
+
+
+def _scrape(metrics: Metrics, app: App, *, queries: Queries, reconciler: Reconciler) -> Scrape:
+    signs = VitalSigns(
+        queries=queries,
+        is_leader=lambda: not reconciler.has_lost_lease,
+        fence=lambda: int(reconciler.fence),
+        long_polls=lambda: app.state.looks.waiting,
+        fact_streams=lambda: app.state.streams,
+    )
+    return lambda: metrics.scrape(signs)
 
 
 def _answers(state: State) -> Any:  # noqa: ANN401 - an async check

@@ -14,6 +14,7 @@ from starlette.routing import Route as PlainRoute
 import rotator
 from rotator.api import auth, longpoll, openapi, problems
 from rotator.api.dependencies import GuardedRoute, Route, Services, guard
+from rotator.api.metering import Metered, Observe
 from rotator.api.routes import clusters, emergencies, facts, nodes, rotations, tokens
 
 if TYPE_CHECKING:
@@ -33,13 +34,18 @@ ROUTES: Final[tuple[Route, ...]] = (
 )
 
 
-def create_app(
-    services: Services,
-) -> FastAPI:
-    """The application. Set `services.closing` when the process is told to end: nobody waits then."""
+def create_app(services: Services, *, observe: Observe | None = None) -> FastAPI:
+    """The application. Set `services.closing` when the process is told to end: nobody waits then.
+
+    *observe* is told of each answer.
+    """
     app = build(ROUTES)
     app.state.services = services
     app.state.looks = longpoll.Looks(services.queries.states)
+    if observe is not None:
+        # A plain route does not say in the scope which it is, but its endpoint does.
+        app.state.paths = {r.endpoint: r.path for r in app.routes if isinstance(r, PlainRoute)}
+        app.add_middleware(Metered, observe=observe)
     return app
 
 

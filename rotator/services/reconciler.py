@@ -79,6 +79,7 @@ class Reconciler:
         fence: Fence,
         on_lost_lease: Callable[[], None],
         turns: Turns,
+        on_pass: Callable[[str], None] = lambda _outcome: None,
     ) -> None:
         self._turns = turns
         self._states = states
@@ -88,6 +89,7 @@ class Reconciler:
         self._crowds = crowds
         self._wakeups = wakeups
         self._on_lost_lease = on_lost_lease
+        self._on_pass = on_pass  #: is told ``ok``, or the code of what failed
         self.fence = fence
         self.has_lost_lease = False
         self._paces: dict[ClusterName, _Pace] = {}
@@ -154,17 +156,21 @@ class Reconciler:
         except FenceLost:
             log.exception("lease lost", extra={"cluster": name})
             self.has_lost_lease = True
+            self._on_pass(FenceLost.code)
             self._on_lost_lease()
             return _RESYNC
         except RevisionConflict:
             pace.was_late = True
+            self._on_pass(RevisionConflict.code)
             return 0.0
         except RotatorError as error:
             return await self._failed(name, pace, error)
         except Exception:
             log.exception("pass failed", extra={"cluster": name, "code": "internal"})
+            self._on_pass("internal")
             return _RETRY[-1]
         pace.failures = 0
+        self._on_pass("ok")
         return delay
 
     async def _failed(self, name: ClusterName, pace: _Pace, error: RotatorError) -> float:
@@ -173,6 +179,7 @@ class Reconciler:
             extra={"cluster": name, "code": error.code},
             exc_info=isinstance(error, InvariantViolated),
         )
+        self._on_pass(error.code)
         subject = "secrets manager" if isinstance(error, SecretStoreError) else ""
         blocker = Blocker(code=error.code, subject=subject, detail=str(error))
         await self._stand_quietly(name, blocker)

@@ -23,7 +23,7 @@ class Listen(Section):
     port: Port = 8400
     #: Of the API.
     health_port: Port = 8401
-    #: Of /healthz and /readyz, which need no token and show no secret; never TLS.
+    #: Of /healthz, /readyz and /metrics, which need no token and show no secret; never TLS.
     tls_certificate: Location | None = None
     #: PEM file with the certificate and its chain.
     tls_key: Location | None = None

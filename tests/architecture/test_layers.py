@@ -38,6 +38,7 @@ SERVER_ONLY = frozenset(
         "cryptography",
         "fastapi",
         "hvac",
+        "prometheus_client",
         "pydantic",
         "pydantic_settings",
         "sqlalchemy",
