@@ -15,6 +15,7 @@ import rotator
 from rotator.api import auth, longpoll, openapi, problems
 from rotator.api.dependencies import GuardedRoute, Route, Services, guard
 from rotator.api.routes import clusters, emergencies, facts, nodes, rotations, tokens
+from rotator.api.throttle import Throttle
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -33,11 +34,13 @@ ROUTES: Final[tuple[Route, ...]] = (
 )
 
 
-def create_app(
-    services: Services,
-) -> FastAPI:
-    """The application. Set `services.closing` when the process is told to end: nobody waits then."""
+def create_app(services: Services, *, throttle: Throttle | None = None) -> FastAPI:
+    """The application; without *throttle*, without limits.
+
+    Set `services.closing` when the process is told to end: nobody waits then.
+    """
     app = build(ROUTES)
+    app.state.throttle = throttle or Throttle()
     app.state.services = services
     app.state.looks = longpoll.Looks(services.queries.states)
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -10,11 +11,12 @@ from rotator.errors import NotAllowed, NotAuthenticated, NotFound
 from rotator.services import tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
+    from rotator.api.throttle import Throttle
     from rotator.ports.state_store import TokenRow
     from rotator.services.tokens import TokenService
 
@@ -95,20 +97,47 @@ async def authenticate(request: Request, service: TokenService) -> Principal:
     return Principal(id=f"token:{row.id}", role=Role(row.role), token=row)
 
 
-async def admit(request: Request, service: TokenService, endpoint: object) -> None:
-    """Let the request pass to its endpoint: token, then role, then cluster, then node."""
+async def _knock(request: Request, service: TokenService) -> Principal:
+    """As `authenticate`, within what the caller may ask for; `TooManyRequests`."""
+    throttle: Throttle = request.app.state.throttle
+    address = request.client.host if request.client else ""
+    try:
+        credentials = _credentials(request)
+    except NotAuthenticated:
+        throttle.knock(address, None)
+        throttle.failed(address, None)
+        raise
+    throttle.knock(address, credentials)
+    try:
+        principal = await authenticate(request, service)
+    except NotAuthenticated:
+        throttle.failed(address, credentials)
+        raise
+    throttle.passed(credentials, is_shared=tokens.ANY in principal.token.nodes)
+    return principal
+
+
+@asynccontextmanager
+async def admitted(
+    request: Request, service: TokenService, endpoint: object
+) -> AsyncIterator[None]:
+    """While a request is at its endpoint: limits first, then token, role, cluster, node."""
     roles = roles_of(endpoint)
     if Role.PUBLIC in roles:
+        yield
         return
-    principal = await authenticate(request, service)
+    principal = await _knock(request, service)
     require(request, principal, roles)
     request.state.principal = principal
-    request.state.admit = lambda: admit(request, service, endpoint)
+    request.state.roles = roles
+    with request.app.state.throttle.at_work(is_node=principal.role is Role.NODE):
+        yield
 
 
 async def admit_again(request: Request) -> None:
-    """As `admit`, after a wait: a token that was revoked meanwhile is `NotAuthenticated`."""
-    await request.state.admit()
+    """Rights as they are after a wait: a token that was revoked meanwhile is `NotAuthenticated`."""
+    service: TokenService = request.app.state.services.tokens
+    require(request, await authenticate(request, service), request.state.roles)
 
 
 def require(request: Request, principal: Principal, roles: frozenset[Role]) -> None:

@@ -89,8 +89,8 @@ class GuardedRoute(APIRoute):
         endpoint = self.endpoint
 
         async def guarded(request: Request) -> Response:
-            await auth.admit(request, services_of(request).tokens, endpoint)
-            return await serve(request)
+            async with auth.admitted(request, services_of(request).tokens, endpoint):
+                return await serve(request)
 
         return guarded
 
@@ -101,8 +101,8 @@ def guard(
     """A plain endpoint behind the same guard."""
 
     async def guarded(request: Request) -> Response:
-        await auth.admit(request, services_of(request).tokens, endpoint)
-        return await endpoint(request)
+        async with auth.admitted(request, services_of(request).tokens, endpoint):
+            return await endpoint(request)
 
     auth.declare(guarded, tuple(auth.roles_of(endpoint)))
     return guarded

@@ -17,6 +17,8 @@ from rotator.errors import ConfigurationError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rotator.api.doors import Doors
+
 _GRACEFUL_SECONDS: Final = 5
 
 
@@ -49,6 +51,7 @@ class Listener:
     setting: str
     tls: Tls | None = None
     protocol: type[DeadlineProtocol] = DeadlineProtocol
+    doors: Doors | None = None  #: who may connect; None: as the protocol says
 
     def bind(self) -> socket.socket:
         """A socket of its own; `ConfigurationError` names the setting."""
@@ -70,7 +73,7 @@ class Listener:
             self.app,
             host=self.address,
             port=self.port,
-            http=self.protocol,
+            http=self._protocol(),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -82,6 +85,11 @@ class Listener:
             ssl_keyfile=self.tls.key if self.tls else None,
         )
         return Server(config)
+
+    def _protocol(self) -> type[DeadlineProtocol]:
+        if self.doors is None:
+            return self.protocol
+        return type("Protocol", (self.protocol,), {"doors": self.doors})
 
 
 class Server(uvicorn.Server):
