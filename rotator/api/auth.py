@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -11,7 +10,7 @@ from rotator.errors import NotAllowed, NotAuthenticated, NotFound
 from rotator.services import tokens
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from starlette.requests import Request
     from starlette.routing import BaseRoute
@@ -97,10 +96,14 @@ async def authenticate(request: Request, service: TokenService) -> Principal:
     return Principal(id=f"token:{row.id}", role=Role(row.role), token=row)
 
 
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
 async def _knock(request: Request, service: TokenService) -> Principal:
     """As `authenticate`, within what the caller may ask for; `TooManyRequests`."""
     throttle: Throttle = request.app.state.throttle
-    address = request.client.host if request.client else ""
+    address = _address(request)
     try:
         credentials = _credentials(request)
     except NotAuthenticated:
@@ -117,21 +120,18 @@ async def _knock(request: Request, service: TokenService) -> Principal:
     return principal
 
 
-@asynccontextmanager
-async def admitted(
-    request: Request, service: TokenService, endpoint: object
-) -> AsyncIterator[None]:
-    """While a request is at its endpoint: limits first, then token, role, cluster, node."""
+async def admit(request: Request, service: TokenService, endpoint: object) -> None:
+    """Let the request pass to its endpoint: limits, then token, then role, cluster, node."""
     roles = roles_of(endpoint)
     if Role.PUBLIC in roles:
-        yield
+        throttle: Throttle = request.app.state.throttle
+        throttle.knock(_address(request), None)
+        throttle.failed(_address(request), None)
         return
     principal = await _knock(request, service)
     require(request, principal, roles)
     request.state.principal = principal
     request.state.roles = roles
-    with request.app.state.throttle.at_work(is_node=principal.role is Role.NODE):
-        yield
 
 
 async def admit_again(request: Request) -> None:

@@ -22,6 +22,8 @@ from rotator.api.doors import Doors
 if TYPE_CHECKING:
     import asyncio
 
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
 #: For who is told before a request can be read, and so before there is an id.
 _NO_ID: Final = ""
 
@@ -81,11 +83,17 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._is_in = self._is_lost = False
         self._in_head = self._is_first = True
         self._is_read = False  #: the last request has come to its end
+        self._is_deaf = False  #: nothing more is taken: the connection ends with the next answer
         self._head_bytes = 0
 
     @property
     def _address(self) -> str:
         return self.client[0] if self.client else ""
+
+    @property
+    def _is_answering(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The head is awaited from now on."""
@@ -107,7 +115,7 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what belongs to a head that is not complete."""
-        if self.transport.is_closing():
+        if self._is_deaf or self.transport.is_closing():
             return
         super().data_received(data)
         if self._in_head and not self.transport.is_closing():
@@ -116,7 +124,16 @@ class DeadlineProtocol(HttpToolsProtocol):
                 self._refuse(_TOO_LARGE)
 
     def on_message_begin(self) -> None:
-        """The first byte of a head has come."""
+        """The first byte of a head has come. Who does not await an answer gets no other one.
+
+        Pipelined requests would be queued without bound, and run when their caller is long gone.
+        """
+        if self._is_deaf:
+            return
+        if self._is_answering:
+            self.cycle.keep_alive = False
+            self._is_deaf = True
+            return
         super().on_message_begin()
         self._in_head, self._is_read = True, False
         self._head_bytes = 0
@@ -124,8 +141,20 @@ class DeadlineProtocol(HttpToolsProtocol):
             self._arm(self.head_deadline)
         self._is_first = False
 
+    def on_url(self, url: bytes) -> None:
+        """A part of the target."""
+        if not self._is_deaf:
+            super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One field of a head."""
+        if not self._is_deaf:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """The head is there; it starts a request unless it is too large."""
+        if self._is_deaf:
+            return
         self._in_head = False
         self._arm(self.body_deadline)
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -136,12 +165,12 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A request that was refused has no body."""
-        if not self.transport.is_closing():
+        if not self._is_deaf and not self.transport.is_closing():
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request has come to its end; one that was refused has none."""
-        if self.transport.is_closing():
+        if self._is_deaf or self.transport.is_closing():
             return
         super().on_message_complete()
         self._is_read = True
@@ -151,10 +180,9 @@ class DeadlineProtocol(HttpToolsProtocol):
             self._disarm()
 
     def on_response_complete(self) -> None:
-        """The next head is awaited, unless there is one, or the body of this request is not."""
-        is_idle = self._is_read and not self.pipeline
+        """The next head is awaited, unless the body of this request still is."""
         super().on_response_complete()
-        if is_idle:
+        if self._is_read:
             self._arm(self.idle_deadline)
 
     def pause_writing(self) -> None:
@@ -169,8 +197,9 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._taken()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words
-        """As a problem, like every other refusal."""
-        self._refuse(_MALFORMED)
+        """As a problem, like every other refusal; what nobody listens to is none."""
+        if not self._is_deaf:
+            self._refuse(_MALFORMED)
 
     def _arm(self, seconds: float) -> None:
         self._disarm()
@@ -188,6 +217,11 @@ class DeadlineProtocol(HttpToolsProtocol):
             self._taking = None
 
     def _too_late(self) -> None:
+        # Told at once: uvloop refuses a write to what is aborted, before the loss is known.
+        if self._is_answering:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.flow.resume_writing()
         self.transport.abort()
 
     def _refuse(self, answer: bytes) -> None:

@@ -7,11 +7,12 @@ allowances belong to digests of whole tokens, and only those that were good have
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import time
 from collections import Counter, OrderedDict
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar
@@ -20,7 +21,7 @@ from rotator.api.doors import network
 from rotator.errors import RotatorError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ STRANGERS_PER_SECOND: Final = 100.0
 STRANGERS_BURST: Final = 200
 #: Requests being served for others than nodes; the rest of the process's time is for nodes.
 OTHERS_AT_WORK: Final = 32
+WAIT_SECONDS: Final = 5.0  #: for a place among them
 _SAID_EVERY: Final = 10.0  #: seconds between lines in the log
 
 
@@ -117,7 +119,7 @@ class Throttle:
         self._good: _Kept[bytes, int] = _Kept(MAX_KEPT)
         self._strangers: _Kept[str, Allowance] = _Kept(MAX_KEPT)
         self._waiting: Counter[tuple[str, str]] = Counter()
-        self._others = 0
+        self._places = asyncio.Semaphore(OTHERS_AT_WORK)
         self._refused = 0
         self._said_at = float("-inf")
 
@@ -143,7 +145,7 @@ class Throttle:
         self._tokens.put(digest, found.minus(1))
 
     def failed(self, address: str, credentials: str | None) -> None:
-        """It came without a good token: that is counted against its address."""
+        """It came without a good token, or needed none: that is counted against its address."""
         if self.limits is None:
             return
         place = network(address)
@@ -158,20 +160,22 @@ class Throttle:
         if self.limits is not None and digest is not None:
             self._good.put(digest, SHARED if is_shared else 1)
 
-    @contextmanager
-    def at_work(self, *, is_node: bool) -> Iterator[None]:
-        """While a request is being served; `TooManyAtWork`, for others than nodes."""
+    @asynccontextmanager
+    async def at_work(self, *, is_node: bool) -> AsyncIterator[None]:
+        """While a request is being served. Others than nodes wait for a place; `TooManyAtWork`."""
         if self.limits is None or is_node:
             yield
             return
-        if self._others >= OTHERS_AT_WORK:
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._places.acquire()
+        except TimeoutError:
             self._say("work")
-            raise TooManyAtWork
-        self._others += 1
+            raise TooManyAtWork from None
         try:
             yield
         finally:
-            self._others -= 1
+            self._places.release()
 
     @contextmanager
     def waiting(self, token: str, what: str) -> Iterator[None]:

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import AsyncExitStack
 
 import pytest
 
 from rotator.api import throttle
 from rotator.api.throttle import Limits
-from tests.support.api import NODE, a_world
+from tests.support.api import NODE, a_world, attestation
 
 
 @pytest.fixture
@@ -102,18 +103,45 @@ async def test_one_principal_does_not_take_every_stream_of_facts(world):
     assert world.app.state.streams == 0
 
 
-async def test_others_than_nodes_are_told_to_wait_while_too_many_are_served(world):
+async def test_others_than_nodes_are_told_to_wait_while_too_many_are_served(world, monkeypatch):
     """When their places are taken, operators are 503 with a time, and nodes are served."""
+    monkeypatch.setattr(throttle, "WAIT_SECONDS", 0.05)
     gate = world.app.state.throttle
     await world.token("operator")
-    held = [gate.at_work(is_node=False) for _ in range(throttle.OTHERS_AT_WORK)]
-    for one in held:
-        one.__enter__()
-    answer = await world.call("GET", "/v1/clusters")
-    assert (answer.status_code, answer.json()["code"]) == (503, "busy")
-    assert int(answer.headers["retry-after"]) >= 1
-    said = {"generation": 0, "at": "2026-11-23T06:45:00Z", "read_from": "none"}
-    told = await world.call("PUT", f"/v1/clusters/orders/nodes/{NODE}", role="node", json=said)
-    assert told.status_code == 200
-    for one in held:
-        one.__exit__(None, None, None)
+    async with AsyncExitStack() as stack:
+        for _ in range(throttle.OTHERS_AT_WORK):
+            await stack.enter_async_context(gate.at_work(is_node=False))
+        answer = await world.call("GET", "/v1/clusters")
+        assert (answer.status_code, answer.json()["code"]) == (503, "busy")
+        assert int(answer.headers["retry-after"]) >= 1
+        path = f"/v1/clusters/orders/nodes/{NODE}"
+        told = await world.call("PUT", path, role="node", json=attestation())
+        assert told.status_code == 200
+    assert (await world.call("GET", "/v1/clusters")).status_code == 200
+
+
+async def test_a_body_that_is_slow_takes_no_place_of_others(world, monkeypatch):
+    """However many bodies are half there, operators whose requests are whole are served."""
+    monkeypatch.setattr(throttle, "WAIT_SECONDS", 0.05)
+    world.app.state.throttle.limits = Limits()
+    ended = asyncio.Event()
+    begun = []
+
+    async def body():
+        begun.append(1)
+        yield b"{"
+        await ended.wait()
+        yield b"}"
+
+    path = "/v1/clusters/billing/init"
+    posts = [
+        asyncio.ensure_future(world.call("POST", path, role="admin", content=body()))
+        for _ in range(2 * throttle.OTHERS_AT_WORK)
+    ]
+    deadline = time.monotonic() + 30
+    while len(begun) < len(posts):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    assert (await world.call("GET", "/v1/clusters")).status_code == 200
+    ended.set()
+    assert {answer.status_code for answer in await asyncio.gather(*posts)} <= {202, 409, 503}

@@ -5,6 +5,7 @@ import json
 import socket
 import ssl
 import time
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -57,7 +58,6 @@ HALF_OPEN = {
     "half a body of a stranger": b"POST /v1/clusters/orders/init HTTP/1.1\r\nHost: x\r\n"
     b"Content-Length: 99\r\n\r\n{",
     "empty lines after an answer": b"GET /v1/clusters HTTP/1.1\r\nHost: x\r\n\r\n\r\n",
-    "a reader of nothing": b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 60,
 }
 
 
@@ -109,6 +109,38 @@ async def test_bytes_after_an_answer_do_not_keep_a_connection(world):
 
         await _until(drip, "it is cut")
         writer.close()
+
+
+async def test_who_asks_on_and_reads_nothing_is_cut(world):
+    """A peer that takes none of its answers is cut once they fill what is kept for it."""
+    protocol = hasty()
+    async with served(world.app, protocol) as port:
+        one = _unread(port)
+        await _until(lambda: protocol.doors.open, "it is in")
+
+        def ask():
+            with suppress(OSError):
+                one.send(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n", socket.MSG_DONTWAIT)
+            return not protocol.doors.open
+
+        await _until(ask, "it is cut")
+        one.close()
+
+
+async def test_a_pipelined_request_is_not_begun(world):
+    """Who sends a second request before the first is answered gets one answer, and may ask again."""
+    token = (await world.token("admin")).encode()
+    known = b"Host: x\r\nAuthorization: Bearer %s\r\n" % token
+    init = b"POST /v1/clusters/orders/init HTTP/1.1\r\n%sContent-Length: 2\r\n\r\n{}" % known
+    async with served(world.app, hasty()) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /v1/clusters/orders HTTP/1.1\r\n" + known + b"\r\n" + init * 20)
+        answer = await asyncio.wait_for(reader.read(), 30)
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close" in answer
+        writer.close()
+    assert (await world.call("GET", "/v1/clusters/orders")).json()["state"] == "uninitialised"
 
 
 async def test_a_connection_without_a_handshake_of_tls_is_cut(world, tmp_path):

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import asyncio
+from contextlib import AsyncExitStack
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,18 +106,23 @@ def test_new_limits_hold_at_once(gate, clock):
     assert let_in(gate, 1000) == 1000
 
 
-def test_nodes_are_served_while_others_fill_their_share(gate):
-    """Others than nodes have so many places; nodes need none."""
-    held = [gate.at_work(is_node=False) for _ in range(throttle.OTHERS_AT_WORK)]
-    for one in held:
-        one.__enter__()
-    with pytest.raises(TooManyAtWork), gate.at_work(is_node=False):
-        pass
-    with gate.at_work(is_node=True):
-        pass
-    held[0].__exit__(None, None, None)
-    with gate.at_work(is_node=False):
-        pass
+async def test_nodes_are_served_while_others_fill_their_share(gate, monkeypatch):
+    """Others than nodes have so many places, and wait for one; nodes need none."""
+    async with AsyncExitStack() as stack:
+        for _ in range(throttle.OTHERS_AT_WORK - 1):
+            await stack.enter_async_context(gate.at_work(is_node=False))
+        async with gate.at_work(is_node=False):
+            monkeypatch.setattr(throttle, "WAIT_SECONDS", 0.01)
+            with pytest.raises(TooManyAtWork):
+                async with gate.at_work(is_node=False):
+                    pass
+            async with gate.at_work(is_node=True):
+                pass
+            monkeypatch.setattr(throttle, "WAIT_SECONDS", 60)
+            waiting = asyncio.ensure_future(stack.enter_async_context(gate.at_work(is_node=False)))
+            await asyncio.sleep(0)
+            assert not waiting.done()
+        await waiting
 
 
 def test_a_token_waits_so_often_at_once_and_no_more(gate):
