@@ -7,13 +7,17 @@ import socket
 import statistics
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.acceptance.conftest import local_place
 from tests.bench.measure import row
+from tests.support.fleet_agents import processor_seconds
 from tests.support.service import Service
+
+_T = TypeVar("_T")
 
 CLUSTER = "orders"
 HALF_OPEN = 1000
@@ -40,7 +44,7 @@ def half_open(token: str) -> list[bytes]:
         post + known + b"Content-Length: 99\r\n\r\n{",
         post + b"Content-Length: 99\r\n\r\n{",
         post + known + b"Transfer-Encoding: chunked\r\n\r\n40\r\n{",
-        _get("/openapi.json", token) * 40,  # and nobody reads the answers
+        _get("/openapi.json", token),  # and nobody reads the answer
         _get("/v1/clusters", token) + b"\r\n",
     ]
 
@@ -72,17 +76,6 @@ async def honest(
     return took
 
 
-async def _connect(port: int, sent: bytes) -> socket.socket:
-    loop = asyncio.get_running_loop()
-    made = socket.socket()
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    made.setblocking(False)
-    await loop.sock_connect(made, ("127.0.0.1", port))
-    with suppress(OSError, TimeoutError):
-        await asyncio.wait_for(loop.sock_sendall(made, sent), 1)
-    return made
-
-
 def _established(port: int) -> int:
     """The server's ends of connections that it has not closed, as the kernel has them."""
     rows = Path("/proc/net/tcp").read_text().splitlines()[1:]
@@ -90,27 +83,26 @@ def _established(port: int) -> int:
     return sum(1 for local, state in ends if int(local.split(":")[1], 16) == port and state == "01")
 
 
-async def slow(port: int, token: str) -> tuple[list[float], float, int]:
-    """Honest requests; seconds until the last half-open connection was cut; how many were not."""
-    cut_at = [0.0]
+def leave_half_open(port: int, token: str) -> tuple[float, int]:
+    """Seconds until the last of them was cut, and how many were not; in a process of its own."""
     kinds = half_open(token)
+    made = []
+    for number in range(HALF_OPEN):
+        one = socket.create_connection(("127.0.0.1", port))
+        one.sendall(kinds[number % len(kinds)])
+        made.append(one)
+    began = time.perf_counter()
+    # One is the honest client's, now and then.
+    while (left := _established(port)) > 1 and time.perf_counter() - began < CUT_SECONDS:
+        time.sleep(0.1)
+    cut_at = time.perf_counter() - began
+    for one in made:
+        one.close()
+    return cut_at, max(left - 1, 0)
 
-    async def attack() -> list[socket.socket]:
-        made = [await _connect(port, kinds[n % len(kinds)]) for n in range(HALF_OPEN)]
-        began = time.perf_counter()
-        while (left := _established(port)) > 1 and time.perf_counter() - began < CUT_SECONDS:
-            await asyncio.sleep(0.1)
-        cut_at[:] = [time.perf_counter() - began, max(left - 1, 0)]
-        for one in made:
-            one.close()
-        return made
 
-    took = await honest(port, _get(f"/v1/clusters/{CLUSTER}", token), until=attack)
-    return took, cut_at[0], int(cut_at[1])
-
-
-async def flood(port: int, node: str, token: str) -> tuple[list[float], int]:
-    """A node's requests while others ask as fast as they can; how often those were answered."""
+def ask_without_end(port: int, token: str) -> int:
+    """How often it was answered; in a process of its own."""
     count = [0]
 
     async def one(request: bytes) -> None:
@@ -118,13 +110,8 @@ async def flood(port: int, node: str, token: str) -> tuple[list[float], int]:
         ends_at = time.perf_counter() + FLOOD_SECONDS
         while time.perf_counter() < ends_at:
             writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = next(
-                int(line[15:])
-                for line in head.lower().split(b"\r\n")
-                if line.startswith(b"content-length")
-            )
-            await reader.readexactly(length)
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
             count[0] += 1
         writer.close()
 
@@ -133,12 +120,31 @@ async def flood(port: int, node: str, token: str) -> tuple[list[float], int]:
         known = _get(f"/v1/clusters/{CLUSTER}", token)
         await asyncio.gather(*(one((guess, known)[n % 2]) for n in range(FLOODING)))
 
-    return await honest(port, node.encode(), until=attack), count[0]
+    asyncio.run(attack())
+    return count[0]
+
+
+async def beside(
+    attack: Callable[[int, str], _T], port: int, token: str, *, request: bytes
+) -> tuple[list[float], _T]:
+    """What honest requests take while another process attacks, and what that one tells."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        running = asyncio.get_running_loop().run_in_executor(pool, attack, port, token)
+
+        async def until() -> None:
+            await running
+
+        return await honest(port, request, until=until), await running
 
 
 async def calm(port: int, request: bytes) -> list[float]:
     """The same with nobody else there."""
     return await honest(port, request, until=lambda: asyncio.sleep(CALM_SECONDS))
+
+
+def told(values: list[float]) -> str:
+    """The middle, and what 99 of 100 stayed below."""
+    return f"median {statistics.median(values) * 1000:.0f} ms, p99 {p99(values) * 1000:.0f} ms"
 
 
 def p99(values: list[float]) -> float:
@@ -162,16 +168,21 @@ def figures(directory: Path) -> list[dict[str, Any]]:
         mine = _get(f"/v1/clusters/{CLUSTER}", token)
         its = _get(f"/v1/clusters/{CLUSTER}/cookie?node=rabbit@a", node)
         before = asyncio.run(calm(service.port, mine))
-        during, cut_at, left = asyncio.run(slow(service.port, token))
+        assert service.process is not None
+        spent = processor_seconds(service.process.pid)
+        asking = beside(leave_half_open, service.port, token, request=mine)
+        during, (cut_at, left) = asyncio.run(asking)
+        spent = processor_seconds(service.process.pid) - spent
         of_node = asyncio.run(calm(service.port, its))
-        flooded, answered = asyncio.run(flood(service.port, its.decode(), token))
+        asking = beside(ask_without_end, service.port, token, request=its)
+        flooded, answered = asyncio.run(asking)
     finally:
         service.stop()
+    print(f"{HALF_OPEN} half open: the last was cut after {cut_at:.1f} s, {left} were not")
+    print(f"processor time of the service meanwhile: {spent:.1f} s")
+    print(f"honest beside them: {told(during)}; with nobody else there: {told(before)}")
+    print(f"a node beside {answered / FLOOD_SECONDS:.0f} requests a second: {told(flooded)}")
     alone = "the same with nobody else there"
-    print(
-        f"{HALF_OPEN} half-open connections: the last was cut after {cut_at:.1f} s, {left} were not;"
-        f" flood: {answered / FLOOD_SECONDS:.0f} requests a second"
-    )
     return [
         row(f"p99 beside {HALF_OPEN} half open", p99(during), p99(before), "s", alone),
         row("p99 of a node in a flood", p99(flooded), p99(of_node), "s", alone),
