@@ -79,7 +79,8 @@ packages:  ## Debian's Erlang, Elixir, RabbitMQ and ejabberd, for the tests; sta
 
 .PHONY: openapi
 openapi: setup  ## Write docs/reference/openapi.json again
-	$(BIN)/python -m rotator.api.openapi > docs/reference/openapi.json
+	$(BIN)/python -m rotator.api.openapi > docs/reference/openapi.json.new
+	mv docs/reference/openapi.json.new docs/reference/openapi.json
 
 .PHONY: lock
 lock:  ## Write requirements/*.txt again (UPGRADE=--upgrade takes the newest)
