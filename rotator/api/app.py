@@ -16,6 +16,7 @@ from rotator.api import auth, longpoll, openapi, problems
 from rotator.api.dependencies import GuardedRoute, Route, Services, guard
 from rotator.api.metering import Metered, Observe
 from rotator.api.routes import clusters, emergencies, facts, nodes, rotations, tokens
+from rotator.api.throttle import Throttle
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -34,12 +35,15 @@ ROUTES: Final[tuple[Route, ...]] = (
 )
 
 
-def create_app(services: Services, *, observe: Observe | None = None) -> FastAPI:
-    """The application. Set `services.closing` when the process is told to end: nobody waits then.
+def create_app(
+    services: Services, *, throttle: Throttle | None = None, observe: Observe | None = None
+) -> FastAPI:
+    """The application; without *throttle*, without limits. *observe* is told of each answer.
 
-    *observe* is told of each answer.
+    Set `services.closing` when the process is told to end: nobody waits then.
     """
     app = build(ROUTES)
+    app.state.throttle = throttle or Throttle()
     app.state.services = services
     app.state.looks = longpoll.Looks(services.queries.states)
     if observe is not None:

@@ -26,6 +26,7 @@ from rotator.errors import (
     SecretStoreError,
 )
 from rotator.services.clock import Clock
+from rotator.services.notices import Notices
 from rotator.services.standings import Standings
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class Reconciler:
         self._announced: dict[ClusterName, Generation] = {}
         self._clock = Clock(states=states, crowds=crowds, fence=fence)
         self._standings = Standings(states=states, fence=fence)
+        self._notices = Notices()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -208,6 +210,7 @@ class Reconciler:
             if action is None or isinstance(action, Wait):
                 waiting = action or Wait()
                 await self._standings.keep(crowd, waiting.blockers)
+                self._notices.see(crowd, waiting.blockers)
                 return self._pause(crowd, waiting)
             change = await self._executor.run(action, crowd, stored, fence=self.fence)
             if change is not None:
