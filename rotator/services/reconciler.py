@@ -62,7 +62,11 @@ class _Pace:
 
 
 class Reconciler:
-    """Drives all clusters of this process's state store."""
+    """Drives all clusters of the state store, for as long as its fencing token is the newest.
+
+    Every write to the state store is refused after that. *may_act* says before each step whether
+    the lease still lasts, so that a leader that was stopped does not even try.
+    """
 
     def __init__(
         self,
@@ -75,6 +79,7 @@ class Reconciler:
         wakeups: Wakeups,
         fence: Fence,
         on_lost_lease: Callable[[], None],
+        may_act: Callable[[], bool] = lambda: True,
     ) -> None:
         self._states = states
         self._documents = documents
@@ -83,8 +88,9 @@ class Reconciler:
         self._crowds = crowds
         self._wakeups = wakeups
         self._on_lost_lease = on_lost_lease
+        self._may_act = may_act
         self.fence = fence
-        self.has_lost_lease = False
+        self.is_halted = False
         self._paces: dict[ClusterName, _Pace] = {}
         self._announced: dict[ClusterName, Generation] = {}
         self._clock = Clock(states=states, crowds=crowds, fence=fence)
@@ -98,6 +104,11 @@ class Reconciler:
         pace.due_at, pace.poked = 0.0, True
         self._begin(cluster, pace)
 
+    def look_at_all(self) -> None:
+        """Any cluster may have changed: the next tick looks at each."""
+        for pace in self._paces.values():
+            pace.due_at = 0.0
+
     async def tick(self) -> None:
         """Look at every cluster that is due. Called by the metronome, as often as it likes."""
         await self._watch_the_clock()
@@ -107,13 +118,17 @@ class Reconciler:
             if pace.due_at <= moment:
                 self._begin(name, pace)
 
-    async def stop(self) -> None:
+    async def stop(self, *, seconds: float = 10) -> None:
         """Let the passes under way come to their end."""
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=10)
+            await asyncio.wait(self._tasks, timeout=seconds)
+
+    def halt(self) -> None:
+        """Begin no pass any more, and no step of those under way."""
+        self.is_halted = True
 
     def _begin(self, name: ClusterName, pace: _Pace) -> None:
-        if pace.is_running:
+        if pace.is_running or self.is_halted:
             return
         pace.is_running = True
         task = asyncio.get_running_loop().create_task(self._visit(name, pace))
@@ -142,9 +157,10 @@ class Reconciler:
         try:
             delay = await self.reconcile(name)
         except FenceLost:
-            log.exception("lease lost", extra={"cluster": name})
-            self.has_lost_lease = True
-            self._on_lost_lease()
+            if not self.is_halted:
+                log.warning("lease lost", extra={"cluster": name})
+                self.halt()
+                self._on_lost_lease()
             return _RESYNC
         except RevisionConflict:
             return 0.0
@@ -173,10 +189,11 @@ class Reconciler:
     async def reconcile(self, name: ClusterName) -> float:
         """Step until there is only waiting left; returns the seconds until the next look."""
         for _ in range(MAX_STEPS):
+            # First, as it may find that silence is to be counted anew.
+            await self._watch_the_clock()
             crowd = await self._look(name)
             if crowd is None:
                 return _RESYNC
-            await self._watch_the_clock()
             if await self._clock.restart_window(crowd):
                 continue
             stored = await self._document(crowd.cluster)
@@ -186,6 +203,8 @@ class Reconciler:
                 epoch_is_open=await self._epoch_is_open(crowd.cluster),
                 fence=self.fence,
             )
+            if self.is_halted or not self._may_act():
+                raise FenceLost
             action = resolve(snapshot)
             if action is None or isinstance(action, Wait):
                 waiting = action or Wait()

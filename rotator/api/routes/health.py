@@ -65,8 +65,16 @@ class Part:
         return None
 
 
-def create_health_app(checks: Mapping[str, Check], *, now: Callable[[], datetime]) -> Starlette:
-    """``/healthz`` says that the loop turns; ``/readyz`` names each part, 503 if one is not ok."""
+def create_health_app(
+    checks: Mapping[str, Check],
+    *,
+    now: Callable[[], datetime],
+    leads: Callable[[], tuple[bool, str | None]] = lambda: (True, None),
+) -> Starlette:
+    """``/healthz`` says that the loop turns; ``/readyz`` names each part, 503 if one is not ok.
+
+    A replica that follows is as ready as the one that leads: *leads* is told, and is no condition.
+    """
     parts = {name: Part(check, now) for name, check in checks.items()}
 
     async def healthz(_request: Request) -> Response:
@@ -78,7 +86,9 @@ def create_health_app(checks: Mapping[str, Check], *, now: Callable[[], datetime
         )
         is_ready = all(one["ok"] for one in found.values())
         status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
-        return _answer({"status": "ok" if is_ready else "degraded", "parts": found}, status)
+        is_leading, leader = leads()
+        said = {"status": "ok" if is_ready else "degraded", "parts": found}
+        return _answer(said | {"leads": is_leading, "leader": leader}, status)
 
     for endpoint in (healthz, readyz):
         auth.declare(endpoint, (Role.PUBLIC,))

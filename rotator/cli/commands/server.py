@@ -51,6 +51,16 @@ def serve(session: Session, config: ConfigOption) -> ExitCode:  # noqa: ARG001 -
     return ExitCode.OK
 
 
+def migrate(session: Session, config: ConfigOption) -> ExitCode:
+    """Bring the database to this program's schema; harmless to repeat, or to run twice at once."""
+    from rotator.cli.commands import local  # noqa: PLC0415 - server parts
+
+    with needs_server_extra():
+        local.migrate(config)
+    session.out.show({"migrated": True}, ["the database is at this program's schema"])
+    return ExitCode.OK
+
+
 def demo(
     session: Session,
     store: Annotated[
@@ -101,6 +111,7 @@ def _renew(session: Session, config: Path, name: str, *, is_imported: bool) -> E
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     command(app, "serve", "rotator serve --config rotator.yaml", panel=SERVER)(serve)
+    command(app, "migrate", "rotator migrate --config rotator.yaml", panel=SERVER)(migrate)
     command(app, "demo", "rotator demo", "rotator demo --store local -o json", panel=SERVER)(demo)
     group = typer.Typer(
         name="master",

@@ -118,7 +118,7 @@ async def test_a_locked_database_is_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer that never ends is waited for a while, then named; reading goes on."""
-    monkeypatch.setattr("rotator.adapters.state.database._BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("rotator.adapters.state.sqlite._BUSY_SECONDS", 0.05)
     async with open_state(tmp_path / "s") as state:
         before = await declared(state)
         blocker = sqlite3.connect(tmp_path / "s", isolation_level=None)

@@ -13,19 +13,18 @@ from typing import TYPE_CHECKING, Any, Final
 import uvloop
 
 from rotator import failpoints
-from rotator.adapters.derivation import Stretcher, profile
+from rotator.adapters.derivation import Stretcher
 from rotator.adapters.scheduling.apscheduler import Metronome
-from rotator.adapters.secret_stores.registry import SecretStores, open_stores
-from rotator.adapters.state.database import now
-from rotator.adapters.state.store import open_state
-from rotator.adapters.state.wakeups import LocalWakeups
+from rotator.adapters.state.sqlite import now
 from rotator.adapters.telemetry import logging as telemetry
 from rotator.api import serving
 from rotator.api.app import create_app
 from rotator.api.dependencies import Services
 from rotator.api.routes.health import create_health_app
 from rotator.api.serving import Listener, Tls
-from rotator.domain.facts import Fact, FactKind
+from rotator.bootstrap import parts
+from rotator.bootstrap.local import local_tokens, renew_master
+from rotator.bootstrap.parts import migrate
 from rotator.errors import ConfigurationError, FenceLost, RotatorError
 from rotator.services.attestations import Attestations
 from rotator.services.beginnings import Beginnings
@@ -36,34 +35,26 @@ from rotator.services.documents import Documents
 from rotator.services.executor import Executor
 from rotator.services.fleet import Fleet
 from rotator.services.keyring import KeyRing
+from rotator.services.leadership import Leadership
 from rotator.services.queries import Queries
 from rotator.services.reconciler import Reconciler
 from rotator.services.tokens import TokenService
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from rotator.adapters.state.store import State
-    from rotator.domain.ids import EpochNumber, MasterName
-    from rotator.domain.kdf import KdfParameters
-    from rotator.domain.master import MasterSecret
+    from rotator.domain.ids import ClusterName, Fence
     from rotator.settings import Settings
+
+__all__ = ["Service", "local_tokens", "migrate", "open_service", "renew_master", "serve"]
 
 log = logging.getLogger(__name__)
 
 App = Any  #: an ASGI application
 
 _BEAT: Final = timedelta(seconds=1)
-_FLUSH: Final = timedelta(seconds=15)
-
-
-def _profiles(settings: Settings) -> Mapping[MasterName, KdfParameters]:
-    return {name: profile(master.kdf, master.profile) for name, master in settings.masters.items()}
-
-
-def _stores(settings: Settings) -> SecretStores:
-    chosen = settings.secret_store.model_dump(exclude_none=True)
-    return open_stores(chosen.pop("kind"), **chosen)
+_FLUSH: Final = timedelta(seconds=15)  #: of heartbeats, at most; see `_flush_every`
 
 
 def _refuse_failpoints(settings: Settings) -> None:
@@ -75,11 +66,11 @@ def _refuse_failpoints(settings: Settings) -> None:
 
 @dataclass(slots=True)
 class Service:
-    """A service that leads and may be served."""
+    """A service that may be served; it leads, or another replica does."""
 
     app: App
     health: App
-    reconciler: Reconciler
+    leadership: Leadership
     crowds: Crowds
     tokens: TokenService
     state: State
@@ -89,42 +80,51 @@ class Service:
 
 @asynccontextmanager
 async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIterator[Service]:
-    """Open both stores, take the lease, and put the services together. Contacts no secrets manager.
+    """Open both stores, put the services together, and take the lease unless another replica has it.
 
-    Raises `AnotherProcess`, `DatabaseTooNew`, `ConfigurationError`.
+    Contacts no secrets manager. Raises `AnotherProcess`, `DatabaseTooNew`, `ConfigurationError`.
     """
     async with AsyncExitStack() as stack:
-        state = await stack.enter_async_context(open_state(settings.state_path))
-        fence = await state.lease.acquire()
-        stack.push_async_callback(state.lease.release)
-        stores = _stores(settings)
+        state = await stack.enter_async_context(parts.state_store(settings))
+        stores = parts.secret_stores(settings)
         stack.push_async_callback(stores.close)
         stretcher = Stretcher()
         stack.callback(stretcher.close)
         serving_since = await state.clusters.now()
-        await _require_same_masters(state, settings)
-        policies = settings.policies()
-        await state.clusters.declare(list(policies), now=serving_since)
-
-        wakeups = LocalWakeups()
-        crowds = Crowds(state.clusters, policies, serving_since=serving_since)
+        await parts.require_same_masters(state, settings)
+        wakeups = state.wakeups
+        crowds = Crowds(state.clusters, settings.policies(), serving_since=serving_since)
         documents = Documents(stores.cookies)
-        keyring = KeyRing(stores.masters, state.epochs, stretcher, _profiles(settings))
+        keyring = KeyRing(stores.masters, state.epochs, stretcher, parts.profiles(settings))
         executor = Executor(state.clusters, documents, keyring)
-        reconciler = Reconciler(
+
+        async def begin(fence: Fence) -> Reconciler:
+            documents.forget()
+            # What is declared is what the leader's file says, as its policies are.
+            await state.clusters.declare(list(crowds.policies), now=crowds.serving_since)
+            return Reconciler(
+                states=state.clusters,
+                documents=documents,
+                keyring=keyring,
+                executor=executor,
+                crowds=crowds,
+                wakeups=wakeups,
+                fence=fence,
+                on_lost_lease=leadership.lost,
+                may_act=leadership.may_act,
+            )
+
+        leadership = Leadership(
+            lease=state.lease,
             states=state.clusters,
-            documents=documents,
-            keyring=keyring,
-            executor=executor,
             crowds=crowds,
-            wakeups=wakeups,
-            fence=fence,
-            on_lost_lease=closing.set,
+            begin=begin,
+            on_lost=closing.set,
         )
-        stack.push_async_callback(reconciler.stop)
+        stack.push_async_callback(leadership.resign)
         tokens = TokenService(tokens=state.tokens, states=state.clusters, wakeups=wakeups)
         changes = Changes(
-            states=state.clusters, crowds=crowds, wakeups=wakeups, poke=reconciler.poke
+            states=state.clusters, crowds=crowds, wakeups=wakeups, poke=leadership.poke
         )
         commands = Commands(changes=changes, documents=documents, keyring=keyring)
         services = Services(
@@ -133,12 +133,12 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
                 documents=documents,
                 keyring=keyring,
                 executor=executor,
-                fence=fence,
+                fence=leadership.newest_fence,
             ),
             commands=commands,
             fleet=Fleet(commands=commands, states=state.clusters, emergencies=state.emergencies),
             attestations=Attestations(
-                states=state.clusters, crowds=crowds, wakeups=wakeups, poke=reconciler.poke
+                states=state.clusters, crowds=crowds, wakeups=wakeups, poke=leadership.poke
             ),
             queries=Queries(states=state.clusters, documents=documents, crowds=crowds),
             tokens=tokens,
@@ -150,8 +150,28 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
         health = create_health_app(
             {"state_store": _answers(state), "secrets_manager": stores.cookies.check},
             now=now,
+            leads=lambda: (leadership.is_leading, leadership.leader),
         )
-        yield Service(app, health, reconciler, crowds, tokens, state, keyring, stores.cookies.check)
+        await leadership.start()
+        state.listen(_Ears(leadership, tokens))
+        yield Service(app, health, leadership, crowds, tokens, state, keyring, stores.cookies.check)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ears:
+    """`ports.wakeups.Ears`."""
+
+    leadership: Leadership
+    tokens: TokenService
+
+    def cluster_has_changed(self, cluster: ClusterName | None) -> None:
+        self.leadership.cluster_has_changed(cluster)
+
+    def lease_is_free(self) -> None:
+        self.leadership.lease_is_free()
+
+    def token_was_revoked(self) -> None:
+        self.tokens.revocations += 1
 
 
 def _answers(state: State) -> Any:  # noqa: ANN401 - an async check
@@ -186,17 +206,6 @@ def _listeners(service: Service, settings: Settings) -> list[Listener]:
     return [api, health]
 
 
-async def _require_same_masters(state: State, settings: Settings) -> None:
-    """A cluster's fingerprints and versions hang on its master, so it keeps the one it began with."""
-    for name, policy in settings.policies().items():
-        cluster = await state.clusters.load(name)
-        if cluster is not None and cluster.master not in {None, policy.master}:
-            raise ConfigurationError(
-                f"clusters.{name}.master: it was initialised with {cluster.master};"
-                " another master is not in this version"
-            )
-
-
 async def _reload(service: Service, before: Settings, read: Callable[[], Settings]) -> None:
     """On SIGHUP: clusters, policies and masters as the file says now; the rest needs a restart."""
     try:
@@ -204,11 +213,13 @@ async def _reload(service: Service, before: Settings, read: Callable[[], Setting
         kept = {"clusters": before.clusters, "masters": before.masters}
         if settings.model_copy(update=kept) != before:
             raise ConfigurationError("only clusters and masters change while serving; restart")
-        await _require_same_masters(service.state, settings)
-        service.keyring.parameters = _profiles(settings)
+        await parts.require_same_masters(service.state, settings)
+        service.keyring.parameters = parts.profiles(settings)
         service.crowds.policies = settings.policies()
-        await service.state.clusters.declare(list(settings.clusters), now=now())
-        await service.reconciler.tick()
+        if service.leadership.is_leading:
+            at = await service.state.clusters.now()
+            await service.state.clusters.declare(list(settings.clusters), now=at)
+        await service.leadership.tick()
         log.info("configuration read again")
     except RotatorError as error:
         log.error("configuration not taken; the former one stays", extra={"reason": str(error)})  # noqa: TRY400 - the reason says all
@@ -231,9 +242,9 @@ async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
         listeners = _listeners(service, settings)
         sockets = [listener.bind() for listener in listeners]
         metronome = Metronome()
-        metronome.every(_BEAT, service.reconciler.tick)
-        metronome.every(_FLUSH, service.crowds.flush)
-        metronome.every(_FLUSH, service.tokens.flush_used)
+        metronome.every(_BEAT, _forgiving(service.leadership.tick))
+        metronome.every(_flush_every(settings), _forgiving(service.crowds.flush))
+        metronome.every(_FLUSH, _forgiving(service.tokens.flush_used))
         metronome.start()
 
         def reload() -> None:
@@ -246,16 +257,44 @@ async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
             "serving",
             extra={"address": settings.listen.address, "port": settings.listen.port},
         )
-        await service.reconciler.tick()
+        await _forgiving(service.leadership.tick)()
         await _warn_of_the_store(service.check_store)
+        handing_over = asyncio.get_running_loop().create_task(_hand_over(service, closing))
         try:
             await serving.run(listeners, sockets, closing)
         finally:
             metronome.stop()
-            await service.crowds.flush()
-            await service.tokens.flush_used()
-    if service.reconciler.has_lost_lease:
+            closing.set()
+            await handing_over
+            await _forgiving(service.crowds.flush)()
+            await _forgiving(service.tokens.flush_used)()
+    if service.leadership.has_lost:
         raise FenceLost
+
+
+async def _hand_over(service: Service, closing: asyncio.Event) -> None:
+    """Another replica leads as soon as this one is told to end; requests under way go on."""
+    await closing.wait()
+    if service.leadership.is_shared:
+        await service.leadership.resign()
+
+
+def _flush_every(settings: Settings) -> timedelta:
+    """A third of the shortest node_ttl: the replica that leads knows of heartbeats by then."""
+    lives = [policy.node_ttl for policy in settings.policies().values()]
+    return min([_FLUSH, *(life / 3 for life in lives)])
+
+
+def _forgiving(call: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """What is repeated anyway ends nothing when it fails, and says so in one line."""
+
+    async def attempt() -> None:
+        try:
+            await call()
+        except RotatorError as error:
+            log.warning("not now", extra={"code": error.code, "reason": str(error)})
+
+    return attempt
 
 
 def serve(read: Callable[[], Settings]) -> None:
@@ -275,29 +314,3 @@ def serve(read: Callable[[], Settings]) -> None:
             " what it protects"
         )
     uvloop.run(_serve(settings, read))
-
-
-@asynccontextmanager
-async def local_tokens(settings: Settings) -> AsyncIterator[TokenService]:
-    """The token service over the state store alone: the right to its file is the right."""
-    async with open_state(settings.state_path) as state:
-        yield TokenService(tokens=state.tokens, states=state.clusters)
-
-
-async def renew_master(
-    settings: Settings, name: MasterName, *, secret: MasterSecret | None
-) -> EpochNumber:
-    """Open the next epoch of a master, with *secret* or a random one; later versions come from it."""
-    async with AsyncExitStack() as stack:
-        state = await stack.enter_async_context(open_state(settings.state_path))
-        stores = _stores(settings)
-        stack.push_async_callback(stores.close)
-        stretcher = Stretcher()
-        stack.callback(stretcher.close)
-        keyring = KeyRing(stores.masters, state.epochs, stretcher, _profiles(settings))
-        epoch = await keyring.renew(name, secret)
-        origin = "generated" if secret is None else "imported"
-        details = {"master": name, "epoch": epoch, "origin": origin}
-        fact = Fact(kind=FactKind.EPOCH_OPENED, at=now(), by="local", details=details)
-        await state.clusters.add_fact(fact)
-        return epoch
