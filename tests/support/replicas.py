@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -97,6 +98,7 @@ def replicas(
         "log": {"level": "debug", "format": "json"},
     }
     services = []
+    clusters = json.loads(json.dumps(clusters))  # YAML would write what is shared as an alias
     for number in range(count):
         place = directory / f"replica{number}"
         place.mkdir()
