@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from rotator.domain.ids import ClusterName, EpochNumber, MasterName, VersionNumb
 from rotator.domain.master import MasterSecret
 from rotator.ports.master_store import Epoch
 from rotator.testing.factories import KEY, UID, a_document
-from tests.support import canary
+from tests.support import canary, postgres
 from tests.support.service import Service
 
 CLUSTER = "orders"
@@ -37,6 +38,10 @@ LINES = {
     "roll back": ("R1", "KR1", "R2", "R3", "KR2", "R4"),
     "emergency": ("E1", "E2", "KE1", "KE2", "E3", "E4", "E5"),
 }
+#: Which stores with which; the whole product by `make soak`.
+STORES = [("local", "sqlite"), ("vault", "sqlite"), ("local", "postgresql")]
+if os.environ.get("ROTATOR_TESTS") == "full":
+    STORES.append(("vault", "postgresql"))
 IMPORTED = "IMPORTEDCOOKIEABCDEF"
 
 
@@ -48,14 +53,19 @@ def test_every_line_of_the_order_of_writes_is_among_the_cases() -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("when", ["before", "after", "lost"])
 @pytest.mark.parametrize("scenario", LINES)
-@pytest.mark.parametrize("store", ["local", "vault"])
+@pytest.mark.parametrize("stores", STORES, ids="-".join)
 def test_a_crash_at_each_write_in_turn_loses_nothing(
-    store: str, scenario: str, when: str, tmp_path: Path, secret_stores: Any
+    stores: tuple[str, str], scenario: str, when: str, tmp_path: Path, secret_stores: Any
 ) -> None:
     """Killed before or after every write, or left without its answer, it finishes by itself."""
+    store, state = stores
     place = secret_stores(store, tmp_path)
-    debug = {"log": {"level": "debug", "format": "json"}}
-    service = Service(tmp_path, place.settings, {CLUSTER: CLUSTERS[scenario]}, debug)
+    more: dict[str, Any] = {"log": {"level": "debug", "format": "json"}}
+    database = postgres.new_database() if state == "postgresql" else None
+    if database is not None:
+        # The lease of who was killed runs out; on SQLite it is free at once.
+        more["state_store"] = {**database.settings, "lease": "1s"}
+    service = Service(tmp_path, place.settings, {CLUSTER: CLUSTERS[scenario]}, more)
     how = "raise" if when == "lost" else "kill"
     points = {f"{line}:{when}:{how}" for line in LINES[scenario]}
     try:
@@ -64,9 +74,11 @@ def test_a_crash_at_each_write_in_turn_loses_nothing(
         assert service.hits() == points
         assert service.starts == (1 if how == "raise" else 1 + len(points))
         check(service, place, **end)
-        assert_no_leak(service, place)
+        assert_no_leak(service, place, database)
     finally:
         service.stop()
+        if database is not None:
+            postgres.drop(database)
 
 
 async def test_a_cookie_that_was_removed_is_searched_for_too(
@@ -199,7 +211,7 @@ def check(
     place.assert_single_copy(CLUSTER)
 
 
-def assert_no_leak(service: Service, place: Any) -> None:
+def assert_no_leak(service: Service, place: Any, database: postgres.Database | None) -> None:
     """No secret is in a log, a database, an argument or an environment, wherever it is by now.
 
     What the API answers to nodes is not searched: it hands out cookies.
@@ -207,7 +219,9 @@ def assert_no_leak(service: Service, place: Any) -> None:
     assert service.process is not None
     where = canary.files_below(service.directory, leaving_out=[service.directory / "secrets"])
     where |= canary.process(service.process.pid)
-    assert any(name.endswith(".sqlite") for name in where)
+    if database is not None:
+        where |= database.content()
+    assert any(name.endswith((".sqlite", " facts")) for name in where)
     shown = service.get(f"clusters/{CLUSTER}")
     assert canary.find(asyncio.run(secrets_of(place, shown)), where) == []
 

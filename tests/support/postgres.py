@@ -57,10 +57,19 @@ class Database:
         upgrade_server(self.server)
         return self
 
+    def content(self) -> dict[str, bytes]:
+        """Every row of every table, as text."""
+        names = self.ask("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        found = {}
+        for (name,) in names:
+            rows = self.ask(f"SELECT row_to_json(t)::text FROM {name} t")  # noqa: S608
+            found[f"table {name}"] = "\n".join(row for (row,) in rows).encode()
+        return found
+
     def terminate(self) -> int:
         """End the sessions of this database in the middle of what they do; how many."""
         rows = self.ask(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND application_name LIKE 'rotator%'"
         )
         return len(rows)

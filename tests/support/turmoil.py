@@ -87,7 +87,8 @@ class Turmoil:
     def strike(self) -> None:
         """One replica dies, or is told to end, and comes back."""
         how = self.random.choice((signal.SIGKILL, signal.SIGTERM))
-        victim = self.random.choice([self.replicas.leader(), *self.replicas.services])
+        is_leader = self.strikes.total() % 2 == 0
+        victim = self.replicas.leader() if is_leader else self.random.choice(self.replicas.services)
         self.strikes[how.name] += 1
         assert victim.process is not None
         victim.process.send_signal(how)
