@@ -122,12 +122,10 @@ async def test_a_session_that_ends_in_mid_transaction_writes_nothing(
 async def test_a_lost_answer_to_commit_is_found_out_by_looking(
     server: Postgres, database: postgres.Database, state: State
 ) -> None:
-    """The change was stored and its answer lost: the error says nothing else, and a second try loses.
-
-    A standby that never comes lets COMMIT wait when everything is on the disk already.
-    """
+    """The change was stored and its answer lost: the caller is told so, and a second try loses."""
     before = await declared(state)
     try:
+        # A standby that never comes lets COMMIT wait when everything is on the disk already.
         database.ask("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         database.ask("SELECT pg_reload_conf()")
         change = Change(cluster=before.next_generation(), facts=(a_fact(),))

@@ -28,6 +28,13 @@ class Store(StrEnum):
     LOCAL = "local"
 
 
+class Database(StrEnum):
+    """What the demonstration keeps its state in."""
+
+    SQLITE = "sqlite"
+    POSTGRESQL = "postgresql"
+
+
 @contextmanager
 def needs_server_extra() -> Iterator[None]:
     """The base installation does not bring the server's parts: say what to install."""
@@ -66,6 +73,9 @@ def demo(
     store: Annotated[
         Store, typer.Option("--store", help="A real OpenBao, or the local store.")
     ] = Store.VAULT,
+    database: Annotated[
+        Database, typer.Option("--database", help="A file, or a real PostgreSQL.")
+    ] = Database.SQLITE,
 ) -> ExitCode:
     """Start three nodes and all else, rotate by hand and in an emergency, show the proof, clean up."""
     with needs_server_extra():
@@ -74,7 +84,7 @@ def demo(
         from rotator.cli.demo.processes import DemoFailed  # noqa: PLC0415 - server parts
 
         try:
-            report = demonstrate(store.value)
+            report = demonstrate(store.value, database=database.value)
         except DemoFailed as error:
             raise Failure(str(error)) from None
         except KeyboardInterrupt:

@@ -84,6 +84,11 @@ class Postgres:
         """How to connect, in libpq's words."""
         return {"host": "127.0.0.1", "port": self.port, "dbname": database, "user": USER}
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As rotator.yaml has it, for the database that is always there."""
+        return {"host": "127.0.0.1", "port": self.port, "database": USER, "user": USER}
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End it: SIGINT ends sessions first, SIGQUIT does not, as in a crash."""
         if self.process is not None and self.process.poll() is None:
