@@ -66,9 +66,11 @@ bench: setup  ## Service and agent: start, memory, rotation, emergency, as numbe
 	$(BIN)/python -m tests.bench
 
 .PHONY: soak
-soak: setup packages  ## Twenty nodes, and RabbitMQ: rotations in a row, deaths at random, intruders, with figures
+soak: setup packages  ## Rotations of twenty nodes, RabbitMQ and three replicas, with deaths at random and figures
 	$(BIN)/python -m tests.soak $(SOAK)
 	$(BIN)/python -m pytest -q -s tests/soak
+	ROTATOR_TESTS=full $(BIN)/python -m pytest -q -s tests/acceptance/test_crashes.py tests/acceptance/test_demo.py \
+	  tests/acceptance/test_replicas.py tests/acceptance/test_replicas_outcomes.py
 
 ##@ Now and then
 

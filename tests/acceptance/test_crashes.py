@@ -64,7 +64,7 @@ def test_a_crash_at_each_write_in_turn_loses_nothing(
     database = postgres.new_database() if state == "postgresql" else None
     if database is not None:
         # The lease of who was killed runs out; on SQLite it is free at once.
-        more["state_store"] = {**database.settings, "lease": "1s"}
+        more["state_store"] = {**database.settings, "lease": "2s"}
     service = Service(tmp_path, place.settings, {CLUSTER: CLUSTERS[scenario]}, more)
     how = "raise" if when == "lost" else "kill"
     points = {f"{line}:{when}:{how}" for line in LINES[scenario]}

@@ -30,10 +30,9 @@ HEALED = {"seconds": 60.0}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def server() -> Iterator[Postgres]:
     """A PostgreSQL that may be broken."""
-    place = tmp_path_factory.mktemp("postgres")
-    with open_server(place) as made:
+    with open_server() as made:
         yield made
 
 

@@ -88,7 +88,7 @@ def _service(directory: Path, store: str, database: str) -> Iterator[_Service]:
         say("OpenBao is running" if vault else "the local store is in use")
         state = None
         if database == "postgresql":
-            postgres = stack.enter_context(open_postgres(directory))
+            postgres = stack.enter_context(open_postgres())
             say("PostgreSQL is running")
             state = {"kind": database, **postgres.settings}
         service = stack.enter_context(serving(directory, vault, members=_NAMES, state=state))

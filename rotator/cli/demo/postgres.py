@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -97,11 +98,17 @@ class Postgres:
 
 
 @contextmanager
-def open_postgres(directory: Path) -> Iterator[Postgres]:
-    """A server below *directory*, ready; it is stopped at the end."""
-    server = Postgres(directory)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
+def open_postgres() -> Iterator[Postgres]:
+    """A server, ready; it is stopped and removed at the end.
+
+    In a directory apart from ours: the user whom it runs as has to get there.
+    """
+    with tempfile.TemporaryDirectory(
+        prefix="rotator-postgresql-", ignore_cleanup_errors=True
+    ) as place:
+        server = Postgres(Path(place))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
