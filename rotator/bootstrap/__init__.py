@@ -96,7 +96,11 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
         crowds = Crowds(state.clusters, settings.policies(), serving_since=serving_since)
         documents = Documents(stores.cookies)
         keyring = KeyRing(stores.masters, state.epochs, stretcher, parts.profiles(settings))
-        executor = Executor(state.clusters, documents, keyring)
+
+        def may_act() -> bool:
+            return leadership.may_act()
+
+        executor = Executor(state.clusters, documents, keyring, may_act=may_act)
 
         async def begin(fence: Fence) -> Reconciler:
             documents.forget()
@@ -111,7 +115,7 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
                 wakeups=wakeups,
                 fence=fence,
                 on_lost_lease=leadership.lost,
-                may_act=leadership.may_act,
+                may_act=may_act,
             )
 
         leadership = Leadership(

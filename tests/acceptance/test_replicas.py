@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
+import signal
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-POLICY = {"grace_window": "0", "members": {"expect": "none"}}
+POLICY = {"grace_window": "0", "members": {"expect": "none"}, "max_rotations_per_hour": 1000}
 ORDERS = {"orders": POLICY}
 #: Lines at which a leader is stopped: before it writes, to either store, and just after.
 LINES = ("S1", "K1", "S2", "S3", "K2", "S4", "S5", "S6", "K3", "S7")
@@ -145,16 +149,20 @@ def test_a_leader_that_was_stopped_changes_nothing(tmp_path: Path) -> None:
     with replicas(tmp_path, secret_store(tmp_path), ORDERS, *STOPS) as three:
         three.leader().initialise("orders")
         three.database.ask(WATCH)
-        stops = rotations = 0
+        stops, rotations, hits = 0, 0, 1
         while stops < TIMES:
             rotations += 1
-            stops += rotate_through_stops(three)
+            # When every line had its turn, the leader is stopped at whatever it does.
+            hits = rotate_through_stops(three, at_random=hits == 0)
+            stops += hits
         steps = three.database.ask("SELECT phase, writer, holder FROM steps ORDER BY position")
         strangers = [step for step in steps if step[1] != f"rotator {step[2]}"]
         assert strangers == [], "a replica without the lease has written"
         phases = [step[0] for step in steps]
         assert phases.count("completed") == rotations
         assert len(phases) == len(set(phases)) * rotations, "a step was done twice"
+        for service in three.services:
+            assert went_on(service) == [], "a write was done by whoever was stopped before it"
         shown = three.leader().get("clusters/orders")
         assert shown["current"] == rotations + 1
         assert shown["state"] == "stable"
@@ -162,12 +170,28 @@ def test_a_leader_that_was_stopped_changes_nothing(tmp_path: Path) -> None:
             print(f"\n{stops} stops in {rotations} rotations, {len(steps)} steps by the holder")
 
 
-def rotate_through_stops(three: Replicas) -> int:
+def went_on(service: Service) -> list[str]:
+    """The lines that were written by a process that had been stopped just before it wrote."""
+    rows = [row.split()[1] for row in service.output().splitlines() if row.startswith("failpoint")]
+    return [
+        one.split(":")[0]
+        for one, following in itertools.pairwise(rows)
+        if one.endswith(":before:stop") and following == one.replace(":before:", ":after:")
+    ]
+
+
+def rotate_through_stops(three: Replicas, *, at_random: bool) -> int:
     """One rotation to its end; whoever is stopped meanwhile is woken once another one leads."""
     answering = three.leader()
     body = {"kind": "manual", "reason": "test"}
     started = answering.command("clusters/orders/rotations", body)
     assert started is not None
+    if at_random:
+        time.sleep(random.random() / 2)
+        victim = three.leader()
+        assert victim.process is not None
+        victim.process.send_signal(signal.SIGSTOP)
+        wait_for("it is stopped", lambda: is_stopped(victim))
     stopped: dict[int, tuple[Service, int]] = {}
     stops = 0
 
