@@ -21,8 +21,7 @@ from rotator.api import serving
 from rotator.api.app import create_app
 from rotator.api.dependencies import Services
 from rotator.api.routes.health import create_health_app
-from rotator.api.serving import Listener, Tls
-from rotator.bootstrap import parts
+from rotator.bootstrap import beats, listening, parts
 from rotator.bootstrap.local import local_tokens, renew_master
 from rotator.bootstrap.parts import migrate
 from rotator.errors import ConfigurationError, FenceLost, RotatorError
@@ -39,12 +38,13 @@ from rotator.services.leadership import Leadership
 from rotator.services.queries import Queries
 from rotator.services.reconciler import Reconciler
 from rotator.services.tokens import TokenService
+from rotator.services.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from rotator.adapters.state.store import State
-    from rotator.domain.ids import ClusterName, Fence
+    from rotator.domain.ids import Fence
     from rotator.settings import Settings
 
 __all__ = ["Service", "local_tokens", "migrate", "open_service", "renew_master", "serve"]
@@ -54,7 +54,7 @@ log = logging.getLogger(__name__)
 App = Any  #: an ASGI application
 
 _BEAT: Final = timedelta(seconds=1)
-_FLUSH: Final = timedelta(seconds=15)  #: of heartbeats, at most; see `_flush_every`
+_FLUSH: Final = timedelta(seconds=15)  #: of heartbeats, at most; see `beats.flush_every`
 
 
 def _refuse_failpoints(settings: Settings) -> None:
@@ -93,6 +93,7 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
         serving_since = await state.clusters.now()
         await parts.require_same_masters(state, settings)
         wakeups = state.wakeups
+        turns = Turns()
         crowds = Crowds(state.clusters, settings.policies(), serving_since=serving_since)
         documents = Documents(stores.cookies)
         keyring = KeyRing(stores.masters, state.epochs, stretcher, parts.profiles(settings))
@@ -116,6 +117,7 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
                 fence=fence,
                 on_lost_lease=leadership.lost,
                 may_act=may_act,
+                turns=turns,
             )
 
         leadership = Leadership(
@@ -128,7 +130,11 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
         stack.push_async_callback(leadership.resign)
         tokens = TokenService(tokens=state.tokens, states=state.clusters, wakeups=wakeups)
         changes = Changes(
-            states=state.clusters, crowds=crowds, wakeups=wakeups, poke=leadership.poke
+            states=state.clusters,
+            crowds=crowds,
+            wakeups=wakeups,
+            poke=leadership.poke,
+            turns=turns,
         )
         commands = Commands(changes=changes, documents=documents, keyring=keyring)
         services = Services(
@@ -142,7 +148,11 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             commands=commands,
             fleet=Fleet(commands=commands, states=state.clusters, emergencies=state.emergencies),
             attestations=Attestations(
-                states=state.clusters, crowds=crowds, wakeups=wakeups, poke=leadership.poke
+                states=state.clusters,
+                crowds=crowds,
+                wakeups=wakeups,
+                poke=leadership.poke,
+                turns=turns,
             ),
             queries=Queries(states=state.clusters, documents=documents, crowds=crowds),
             tokens=tokens,
@@ -157,25 +167,8 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             leads=lambda: (leadership.is_leading, leadership.leader),
         )
         await leadership.start()
-        state.listen(_Ears(leadership, tokens))
+        state.listen(beats.Ears(leadership, tokens))
         yield Service(app, health, leadership, crowds, tokens, state, keyring, stores.cookies.check)
-
-
-@dataclass(frozen=True, slots=True)
-class _Ears:
-    """`ports.wakeups.Ears`."""
-
-    leadership: Leadership
-    tokens: TokenService
-
-    def cluster_has_changed(self, cluster: ClusterName | None) -> None:
-        self.leadership.cluster_has_changed(cluster)
-
-    def lease_is_free(self) -> None:
-        self.leadership.lease_is_free()
-
-    def token_was_revoked(self) -> None:
-        self.tokens.revocations += 1
 
 
 def _answers(state: State) -> Any:  # noqa: ANN401 - an async check
@@ -183,31 +176,6 @@ def _answers(state: State) -> Any:  # noqa: ANN401 - an async check
         await state.clusters.names()
 
     return check
-
-
-def _tls(settings: Settings) -> Tls | None:
-    listen = settings.listen
-    if listen.tls_certificate is None or listen.tls_key is None:
-        return None
-    return Tls(certificate=listen.tls_certificate, key=listen.tls_key)
-
-
-def _listeners(service: Service, settings: Settings) -> list[Listener]:
-    listen = settings.listen
-    api = Listener(
-        app=service.app,
-        address=listen.address,
-        port=listen.port,
-        setting="listen.port",
-        tls=_tls(settings),
-    )
-    health = Listener(
-        app=service.health,
-        address=listen.address,
-        port=listen.health_port,
-        setting="listen.health_port",
-    )
-    return [api, health]
 
 
 async def _reload(service: Service, before: Settings, read: Callable[[], Settings]) -> None:
@@ -243,12 +211,12 @@ async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
     closing = asyncio.Event()
     reloads: set[asyncio.Task[None]] = set()
     async with open_service(settings, closing=closing) as service:
-        listeners = _listeners(service, settings)
+        listeners = listening.listeners(service.app, service.health, settings)
         sockets = [listener.bind() for listener in listeners]
         metronome = Metronome()
-        metronome.every(_BEAT, _forgiving(service.leadership.tick))
-        metronome.every(_flush_every(settings), _forgiving(service.crowds.flush))
-        metronome.every(_FLUSH, _forgiving(service.tokens.flush_used))
+        metronome.every(_BEAT, beats.forgiving(service.leadership.tick))
+        metronome.every(beats.flush_every(settings, _FLUSH), beats.forgiving(service.crowds.flush))
+        metronome.every(_FLUSH, beats.forgiving(service.tokens.flush_used))
         metronome.start()
 
         def reload() -> None:
@@ -261,7 +229,7 @@ async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
             "serving",
             extra={"address": settings.listen.address, "port": settings.listen.port},
         )
-        await _forgiving(service.leadership.tick)()
+        await beats.forgiving(service.leadership.tick)()
         await _warn_of_the_store(service.check_store)
         handing_over = asyncio.get_running_loop().create_task(_hand_over(service, closing))
         try:
@@ -270,8 +238,8 @@ async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
             metronome.stop()
             closing.set()
             await handing_over
-            await _forgiving(service.crowds.flush)()
-            await _forgiving(service.tokens.flush_used)()
+            await beats.forgiving(service.crowds.flush)()
+            await beats.forgiving(service.tokens.flush_used)()
     if service.leadership.has_lost:
         raise FenceLost
 
@@ -283,24 +251,6 @@ async def _hand_over(service: Service, closing: asyncio.Event) -> None:
         await service.leadership.resign()
 
 
-def _flush_every(settings: Settings) -> timedelta:
-    """A third of the shortest node_ttl: the replica that leads knows of heartbeats by then."""
-    lives = [policy.node_ttl for policy in settings.policies().values()]
-    return min([_FLUSH, *(life / 3 for life in lives)])
-
-
-def _forgiving(call: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-    """What is repeated anyway ends nothing when it fails, and says so in one line."""
-
-    async def attempt() -> None:
-        try:
-            await call()
-        except RotatorError as error:
-            log.warning("not now", extra={"code": error.code, "reason": str(error)})
-
-    return attempt
-
-
 def serve(read: Callable[[], Settings]) -> None:
     """Run the service until it is told to end; raises `RotatorError` if it cannot start.
 
@@ -309,7 +259,7 @@ def serve(read: Callable[[], Settings]) -> None:
     settings = read()
     telemetry.configure(level=settings.log.level, format=settings.log.format)
     _refuse_failpoints(settings)
-    tls = _tls(settings)
+    tls = listening.tls(settings)
     if tls is not None:
         tls.require()
     if settings.secret_store.kind == "local":
