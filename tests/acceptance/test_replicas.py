@@ -171,12 +171,16 @@ def test_a_leader_that_was_stopped_changes_nothing(tmp_path: Path) -> None:
 
 
 def went_on(service: Service) -> list[str]:
-    """The lines that were written by a process that had been stopped just before it wrote."""
-    rows = [row.split()[1] for row in service.output().splitlines() if row.startswith("failpoint")]
+    """The lines that were written by a process that had been stopped just before it wrote.
+
+    Who leads again in between may write it.
+    """
+    told = ("failpoint ", '{"event": "this replica leads"')
+    rows = [row for row in service.output().splitlines() if row.startswith(told)]
     return [
-        one.split(":")[0]
-        for one, following in itertools.pairwise(rows)
-        if one.endswith(":before:stop") and following == one.replace(":before:", ":after:")
+        one
+        for one, next_ in itertools.pairwise(rows)
+        if next_ == one.replace(":before", ":after") and one != next_
     ]
 
 
