@@ -66,9 +66,11 @@ bench: setup  ## Service and agent: start, memory, rotation, emergency, as numbe
 	$(BIN)/python -m tests.bench
 
 .PHONY: soak
-soak: setup packages  ## Twenty nodes, and RabbitMQ: rotations in a row, deaths at random, intruders, with figures; and requests at random
+soak: setup packages  ## Rotations of twenty nodes, RabbitMQ, three replicas, deaths and requests at random, with figures
 	$(BIN)/python -m tests.soak $(SOAK)
 	$(BIN)/python -m pytest -q -s tests/soak
+	ROTATOR_TESTS=full $(BIN)/python -m pytest -q -s tests/acceptance/test_crashes.py tests/acceptance/test_demo.py \
+	  tests/acceptance/test_replicas.py tests/acceptance/test_replicas_outcomes.py
 	ROTATOR_FUZZ_EXAMPLES=300 $(BIN)/python -m pytest -q --timeout 1800 tests/integration/test_api_fuzz.py
 
 ##@ Now and then

@@ -30,7 +30,8 @@
     │   └── ServiceAway · AgentRefused (AgentConflict)
     ├── StateStoreError
     │   ├── RevisionConflict       someone else changed the cluster: load again
-    │   ├── FenceLost · AnotherProcess · DatabaseTooNew · StateUnavailable
+    │   ├── FenceLost · AnotherProcess · StateUnavailable
+    │   └── DatabaseTooNew · DatabaseTooOld
     └── InvariantViolated          a bug, or a store that was changed by hand
 
 A class's docstring is its default message. Messages never contain cookie or master material,
@@ -374,6 +375,12 @@ class DatabaseTooNew(StateStoreError):
     """The database was written by a newer version of this program; upgrade the program."""
 
     code = "database_too_new"
+
+
+class DatabaseTooOld(StateStoreError):
+    """The database is not at this program's schema; run `rotator migrate`."""
+
+    code = "database_too_old"
 
 
 class StateUnavailable(StateStoreError):

@@ -7,7 +7,8 @@ list of ``LINE:WHEN:HOW``:
 * LINE: a line of the order of writes (``S1``, ``K1``, …), or a step of the agent (``WriteBoot``,
   ``Own``, …; ``Move`` after one side of a pair)
 * WHEN: ``before`` the write, ``after`` it, or ``lost`` (after it, and its answer is lost)
-* HOW: ``kill`` (SIGKILL to this process) or ``raise`` (once); ``lost`` is always ``raise``
+* HOW: ``kill`` (SIGKILL to this process), ``stop`` (SIGSTOP, until somebody wakes it) or ``raise``,
+  each once; ``lost`` is always ``raise``
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Final
 VARIABLE: Final = "ROTATOR_FAILPOINTS"
 
 _WHEN: Final = ("before", "after", "lost")
-_HOW: Final = ("kill", "raise")
+_HOW: Final = ("kill", "stop", "raise")
 
 
 class AnswerLost(OSError):
@@ -61,5 +62,7 @@ def hit(line: str, when: str) -> None:
         os.write(2, f"failpoint {line}:{when}:{how}\n".encode())
     if how == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if how == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
     if how == "raise":
         raise AnswerLost(f"failpoint {line}:{when}")

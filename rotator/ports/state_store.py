@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from rotator.domain.cluster import Change, Cluster
     from rotator.domain.facts import Fact
@@ -96,8 +96,11 @@ class ClusterStates(Protocol):
         """Move members' last_seen forward; changes no revision."""
         ...
 
-    async def stand(self, cluster: Cluster) -> None:
-        """Store the cluster's blockers alone, if it is still at its revision; changes no revision."""
+    async def stand(self, cluster: Cluster, *, fence: Fence | None = None) -> None:
+        """Store the cluster's blockers alone, if it is still at its revision; changes no revision.
+
+        With *fence*: only while that is the newest one, else `FenceLost`.
+        """
         ...
 
     async def rotation(self, rotation_id: RotationId) -> Rotation | None:
@@ -164,15 +167,36 @@ class Epochs(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenure:
+    """Who has the lease."""
+
+    fence: Fence  #: the newest fencing token; 0: nobody ever had the lease
+    holder: str | None  #: a name for people; None: nobody, or it cannot be told
+    is_free: bool  #: to be taken
+
+
 class Lease(Protocol):
     """The right of one process to reconcile."""
+
+    #: How long it lasts when it is not renewed, by the database's clock. None: as long as the
+    #: process, and then nobody else may serve beside it.
+    life: timedelta | None
 
     async def acquire(self) -> Fence:
         """Take it, with a fencing token above all before; `AnotherProcess` if it is taken."""
         ...
 
+    async def renew(self) -> None:
+        """Have it for another `life` from now on; `FenceLost` if somebody has taken it."""
+        ...
+
     async def release(self) -> None:
-        """Give it back."""
+        """Give it back, if it is still ours; who waits for it is told."""
+        ...
+
+    async def look(self) -> Tenure:
+        """Who has it now."""
         ...
 
 

@@ -13,6 +13,8 @@ from rotator.domain.version import Origin
 from rotator.errors import AlreadyInitialised, NotInitialised, StateUnavailable, StoreConflict
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from rotator.domain.cluster import Change, Cluster
     from rotator.domain.cookie import Cookie
     from rotator.domain.ids import ClusterName, Fence
@@ -24,7 +26,11 @@ if TYPE_CHECKING:
 
 
 class Beginnings:
-    """`init` and `import`. *by* names the principal, for the facts."""
+    """`init` and `import`. *by* names the principal, for the facts.
+
+    *fence* gives the newest fencing token, which the first document carries: any replica may write
+    that one, since it replaces nothing.
+    """
 
     def __init__(
         self,
@@ -33,7 +39,7 @@ class Beginnings:
         documents: Documents,
         keyring: KeyRing,
         executor: Executor,
-        fence: Fence,
+        fence: Callable[[], Awaitable[Fence]],
     ) -> None:
         self._changes = changes
         self._documents = documents
@@ -95,7 +101,7 @@ class Beginnings:
             raise NotInitialised
         if not await self._keyring.is_open(cluster.master, cluster.first_epoch):
             await self._keyring.open(cluster.master, cluster.first_epoch, line=Line.KI1)
-        document = await self._executor.first_document(cluster, cookie, fence=self._fence)
+        document = await self._executor.first_document(cluster, cookie, fence=await self._fence())
         try:
             await self._executor.create(cluster.name, document)
         except StoreConflict:

@@ -40,6 +40,7 @@ class Clock:
         names = await self._states.names()
         now = await self._states.now()
         monotonic = time.monotonic()
+        self._crowds.in_touch(now=now)
         jump = (now - self._wall) - timedelta(seconds=monotonic - self._monotonic)
         self._wall, self._monotonic = now, monotonic
         if abs(jump) <= TOLERANCE:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rotator.domain.liveness import Crowd
 from rotator.domain.policy import RotationPolicy
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from rotator.domain.ids import ClusterName, NodeName
     from rotator.ports.state_store import ClusterStates
 
+#: Seconds without the state store after which what it says of heartbeats is old: replicas could
+#: not write them either.
+OUT_OF_TOUCH: Final = 5.0
+
 #: Of a cluster that is not declared any more: nothing is decided for it, it is shown.
 _UNDECLARED = RotationPolicy(expect=None)
 
@@ -24,7 +29,8 @@ class Crowds:
     """Policies, heartbeats in memory, and since when this process serves.
 
     A heartbeat without news is only noted here and written now and then (`flush`), so that a
-    fleet's heartbeats do not become a stream of transactions.
+    fleet's heartbeats do not become a stream of transactions. The replica that decides who is lost
+    reads what the others have written; that comes within a third of the shortest node_ttl.
     """
 
     def __init__(
@@ -39,6 +45,7 @@ class Crowds:
         self.serving_since = serving_since
         self._seen: dict[tuple[ClusterName, NodeName], datetime] = {}
         self._unwritten: set[tuple[ClusterName, NodeName]] = set()
+        self._in_touch_at = time.monotonic()
 
     def policy(self, cluster: ClusterName) -> RotationPolicy:
         """The cluster's policy as configured now."""
@@ -64,8 +71,23 @@ class Crowds:
             serving_since=self.serving_since,
         )
 
+    def in_touch(self, *, now: datetime) -> None:
+        """The state store has answered; after a pause silence is counted anew.
+
+        The pause may have been of the store, or of this process: nobody could be heard in it.
+        """
+        moment = time.monotonic()
+        if moment - self._in_touch_at > OUT_OF_TOUCH:
+            self.serving_since = now
+        self._in_touch_at = moment
+
     async def flush(self) -> None:
-        """Write the heartbeats that are only in memory."""
+        """Write the heartbeats that are only in memory; what could not be written stays there."""
         writing, self._unwritten = self._unwritten, set()
-        if writing:
+        if not writing:
+            return
+        try:
             await self._states.touch({key: self._seen[key] for key in writing})
+        except BaseException:
+            self._unwritten |= writing
+            raise

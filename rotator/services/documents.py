@@ -38,6 +38,7 @@ class Documents:
         self._known: dict[ClusterName, _Known] = {}
         self._tried_at: dict[ClusterName, float] = {}
         self._trusted_from: dict[ClusterName, float] = {}
+        self._forgotten_at = _NEVER
 
     async def read(self, cluster: ClusterName, *, max_age: float = 0) -> Stored | None:
         """The document, at most *max_age* seconds old. A failed read leaves nothing fresher."""
@@ -62,7 +63,8 @@ class Documents:
         stored = await self.store.read(cluster)
         known = self._known.get(cluster)
         is_newest = known is None or began >= known.began
-        if is_newest and began >= self._trusted_from.get(cluster, _NEVER):
+        trusted_from = max(self._trusted_from.get(cluster, _NEVER), self._forgotten_at)
+        if is_newest and began >= trusted_from:
             if stored is None:
                 self._known.pop(cluster, None)
             else:
@@ -73,6 +75,11 @@ class Documents:
         """Have the store do what is missing of a write that is decided; raises as `replace` does."""
         with self.writing(cluster):
             await self.store.replace(cluster, stored.document, mark=stored.mark)
+
+    def forget(self) -> None:
+        """Somebody else may have written every document until now: nothing that is kept counts."""
+        self._known.clear()
+        self._forgotten_at = time.monotonic()
 
     @contextmanager
     def writing(self, cluster: ClusterName) -> Iterator[None]:

@@ -27,9 +27,17 @@ from rotator.domain.actions import (
 )
 from rotator.domain.cluster import Change
 from rotator.domain.document import ClusterDocument, Stamp, StoredVersion
-from rotator.errors import InvariantViolated, StoreConflict, StoreDocumentInvalid, StoreUnreachable
+from rotator.errors import (
+    FenceLost,
+    InvariantViolated,
+    StoreConflict,
+    StoreDocumentInvalid,
+    StoreUnreachable,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rotator.domain.actions import Action
     from rotator.domain.cluster import Cluster
     from rotator.domain.cookie import Cookie
@@ -58,10 +66,18 @@ def stamp(cluster: Cluster, fence: Fence) -> Stamp:
 class Executor:
     """The hands of the reconciler."""
 
-    def __init__(self, states: ClusterStates, read: Documents, keyring: KeyRing) -> None:
+    def __init__(
+        self,
+        states: ClusterStates,
+        read: Documents,
+        keyring: KeyRing,
+        *,
+        may_act: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._states = states
         self._documents = read
         self._keyring = keyring
+        self._may_act = may_act
 
     async def run(
         self, action: Action, crowd: Crowd, stored: Stored | None, *, fence: Fence
@@ -174,6 +190,9 @@ class Executor:
     ) -> None:
         try:
             failpoints.hit(line, "before")
+            # The secrets manager knows no lease: a leader that was stopped until here ends here.
+            if not self._may_act():
+                raise FenceLost
             with self._documents.writing(cluster):
                 await self._documents.store.replace(cluster, document, mark=mark)
             failpoints.hit(line, "after")

@@ -66,7 +66,11 @@ class _Pace:
 
 
 class Reconciler:
-    """Drives all clusters of this process's state store."""
+    """Drives all clusters of the state store, for as long as its fencing token is the newest.
+
+    Every write to the state store is refused after that. *may_act* says before each step whether
+    the lease still lasts, so that a leader that was stopped does not even try.
+    """
 
     def __init__(
         self,
@@ -81,6 +85,7 @@ class Reconciler:
         on_lost_lease: Callable[[], None],
         turns: Turns,
         on_pass: Callable[[str], None] = lambda _outcome: None,
+        may_act: Callable[[], bool] = lambda: True,
     ) -> None:
         self._turns = turns
         self._states = states
@@ -91,8 +96,9 @@ class Reconciler:
         self._wakeups = wakeups
         self._on_lost_lease = on_lost_lease
         self._on_pass = on_pass  #: is told ``ok``, or the code of what failed
+        self._may_act = may_act
         self.fence = fence
-        self.has_lost_lease = False
+        self.is_halted = False
         self._paces: dict[ClusterName, _Pace] = {}
         self._announced: dict[ClusterName, Generation] = {}
         self._clock = Clock(states=states, crowds=crowds, fence=fence)
@@ -107,6 +113,11 @@ class Reconciler:
         pace.due_at, pace.poked = 0.0, True
         self._begin(cluster, pace)
 
+    def look_at_all(self) -> None:
+        """Any cluster may have changed: the next tick looks at each."""
+        for pace in self._paces.values():
+            pace.due_at = 0.0
+
     async def tick(self) -> None:
         """Look at every cluster that is due. Called by the metronome, as often as it likes."""
         await self._watch_the_clock()
@@ -116,13 +127,17 @@ class Reconciler:
             if pace.due_at <= moment:
                 self._begin(name, pace)
 
-    async def stop(self) -> None:
+    async def stop(self, *, seconds: float = 10) -> None:
         """Let the passes under way come to their end."""
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=10)
+            await asyncio.wait(self._tasks, timeout=seconds)
+
+    def halt(self) -> None:
+        """Begin no pass any more, and no step of those under way."""
+        self.is_halted = True
 
     def _begin(self, name: ClusterName, pace: _Pace) -> None:
-        if pace.is_running:
+        if pace.is_running or self.is_halted:
             return
         pace.is_running = True
         task = asyncio.get_running_loop().create_task(self._visit(name, pace))
@@ -156,10 +171,11 @@ class Reconciler:
             async with turn:
                 delay = await self.reconcile(name)
         except FenceLost:
-            log.exception("lease lost", extra={"cluster": name})
-            self.has_lost_lease = True
-            self._on_pass(FenceLost.code)
-            self._on_lost_lease()
+            if not self.is_halted:
+                log.warning("lease lost", extra={"cluster": name})
+                self.halt()
+                self._on_pass(FenceLost.code)
+                self._on_lost_lease()
             return _RESYNC
         except RevisionConflict:
             pace.was_late = True
@@ -193,10 +209,11 @@ class Reconciler:
     async def reconcile(self, name: ClusterName) -> float:
         """Step until there is only waiting left; returns the seconds until the next look."""
         for _ in range(MAX_STEPS):
+            # First, as it may find that silence is to be counted anew.
+            await self._watch_the_clock()
             crowd = await self._look(name)
             if crowd is None:
                 return _RESYNC
-            await self._watch_the_clock()
             if await self._clock.restart_window(crowd):
                 continue
             stored = await self._document(crowd.cluster)
@@ -208,6 +225,8 @@ class Reconciler:
                 epoch_is_open=await self._epoch_is_open(crowd.cluster),
                 fence=self.fence,
             )
+            if self.is_halted or not self._may_act():
+                raise FenceLost
             action = resolve(snapshot)
             if action is None or isinstance(action, Wait):
                 waiting = action or Wait()

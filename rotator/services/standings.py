@@ -38,7 +38,7 @@ class Standings:
         was, is_now = _frozen_by(cluster.blockers), _frozen_by(standings)
         standing = replace(cluster, blockers=standings)
         if was == is_now:
-            await self._states.stand(standing)
+            await self._states.stand(standing, fence=self._fence)
             return
         kind = FactKind.CLUSTER_FROZEN if is_now else FactKind.CLUSTER_THAWED
         fact = Fact(kind=kind, at=crowd.now, by=steps.SERVICE, details={"code": is_now or was})

@@ -83,7 +83,7 @@ class TokenService:
         self._states = states
         self._wakeups = wakeups
         self._used: dict[str, datetime] = {}
-        self.revocations = 0  #: by this process; whoever waits with a token looks whether it grew
+        self.revocations = 0  #: heard of; whoever waits with a token looks whether it grew
 
     async def create(
         self,
@@ -136,8 +136,13 @@ class TokenService:
     async def flush_used(self) -> None:
         """Write when tokens were last used; called now and then, never on the way of a request."""
         writing, self._used = self._used, {}
-        if writing:
+        if not writing:
+            return
+        try:
             await self._tokens.used(writing)
+        except BaseException:
+            self._used = writing | self._used
+            raise
 
     async def find(self, token_id: str) -> TokenRow | None:
         """One token, whatever its state."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 from rotator.settings.secret_stores import METHODS, STORES
 from rotator.settings.sections import section_at
 from rotator.settings.source import Place, Problem, Source, name_of
+from rotator.settings.state_stores import STATES
 from rotator.settings.values import suggestion
 
 #: What the design has and this version has not: refused, rather than accepted and not done.
@@ -16,6 +17,7 @@ _LATER: Final = {
     "rollout": "rolling restarts are not in this version",
     "rotate_every": "scheduled renewal is not in this version; renew with `rotator master rotate`",
 }
+_KINDS: Final = {"auth": METHODS, "state_store": STATES}
 _SECRETS: Final = frozenset({"token", "secret_id", "jwt", "password", "secret", "cookie"})
 _EXAMPLES: Final = {
     "members": "write members: {expect: none}, or a count, or a list of node names",
@@ -43,6 +45,8 @@ def place_of(error: Any) -> Place:  # noqa: ANN401 - pydantic's ErrorDetails
     steps = [str(step) for step in error["loc"]]
     if steps[-1:] == ["[key]"] and error["type"] != "extra_forbidden":
         del steps[-1]
+    if steps[:1] == ["state_store"]:
+        del steps[1:2]
     if steps[:1] == ["secret_store"]:
         del steps[1:2]
         if steps[1:2] == ["auth"]:
@@ -89,7 +93,8 @@ def _unknown(name: str, inside: tuple[str, ...]) -> str:
 
 
 def _which(source: Source, place: Place) -> tuple[str, Any]:
-    name, kinds = ("method", METHODS) if place[-1] == "auth" else ("kind", STORES)
+    name = "method" if place[-1] == "auth" else "kind"
+    kinds = _KINDS.get(place[-1], STORES)
     which = f"'{name}' is one of: {', '.join(kinds)}"
     inner = (*place, name)
     meant = suggestion(source.value(inner), kinds) if inner in source.marks else ""

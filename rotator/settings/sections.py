@@ -13,6 +13,7 @@ from rotator.domain.policy import RotationPolicy
 from rotator.settings.clusters import Cluster, Members, OnLost
 from rotator.settings.limits import Limits
 from rotator.settings.secret_stores import METHODS, STORES, AwsStore, LocalStore, VaultStore
+from rotator.settings.state_stores import STATES, PostgresStore, SqliteStore
 from rotator.settings.values import Flag, Location, Name, Port, Section, Text
 
 _CONNECTIONS: Final = 256
@@ -86,6 +87,9 @@ class Settings(Section):
         default_factory=lambda: {MasterName("default"): Master()}
     )
     listen: Listen = Listen()
+    state_store: Annotated[SqliteStore | PostgresStore, Field(discriminator="kind")] = SqliteStore(
+        kind="sqlite"
+    )
     data_dir: Location = Path("rotator-data")
     #: Holds the state store, state.sqlite; relative to the file.
     log: Log = Log()
@@ -126,6 +130,8 @@ def section_at(location: tuple[str, ...]) -> type[Section] | None:
             return _BELOW_CLUSTER.get(tuple(below))
         case ("secret_store", kind):
             return STORES.get(kind)
+        case ("state_store", kind):
+            return STATES.get(kind)
         case ("secret_store", "vault", "auth", method):
             return METHODS.get(method)
         case ("masters", _):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from rotator.domain.ids import ClusterName, EpochNumber, MasterName, VersionNumb
 from rotator.domain.master import MasterSecret
 from rotator.ports.master_store import Epoch
 from rotator.testing.factories import KEY, UID, a_document
-from tests.support import canary
+from tests.support import canary, postgres
 from tests.support.service import Service
 
 CLUSTER = "orders"
@@ -44,6 +45,10 @@ CALLS = {
     "manual": ("AwsPut", "AwsPutMeta", "AwsDecide", "AwsPending", "AwsCurrent", "AwsPrevious"),
     "emergency": ("AwsPut", "AwsPutMeta", "AwsDecide", "AwsCurrent", "AwsPrevious"),
 }
+#: Which stores with which; the whole product by `make soak`.
+STORES = [("local", "sqlite"), ("vault", "sqlite"), ("aws", "sqlite"), ("local", "postgresql")]
+if os.environ.get("ROTATOR_TESTS") == "full":
+    STORES += [("vault", "postgresql"), ("aws", "postgresql")]
 IMPORTED = "IMPORTEDCOOKIEABCDEF"
 
 
@@ -55,18 +60,28 @@ def test_every_line_of_the_order_of_writes_is_among_the_cases() -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("when", ["before", "after", "lost"])
 @pytest.mark.parametrize("scenario", LINES)
-@pytest.mark.parametrize("store", ["local", "vault", "aws"])
+@pytest.mark.parametrize("stores", STORES, ids="-".join)
 def test_a_crash_at_each_write_in_turn_loses_nothing(
-    store: str, scenario: str, when: str, tmp_path: Path, secret_stores: Any
+    stores: tuple[str, str], scenario: str, when: str, tmp_path: Path, secret_stores: Any
 ) -> None:
     """Killed before or after every write, or left without its answer, it finishes by itself."""
+    store, state = stores
     place = secret_stores(store, tmp_path)
-    debug = {"log": {"level": "debug", "format": "json"}}
-    service = Service(tmp_path, place.settings, {CLUSTER: CLUSTERS[scenario]}, debug)
+    more: dict[str, Any] = {"log": {"level": "debug", "format": "json"}}
+    database = postgres.new_database() if state == "postgresql" else None
+    if database is not None:
+        # The lease of who was killed runs out; on SQLite it is free at once.
+        more["state_store"] = {**database.settings, "lease": "2s"}
+    service = Service(tmp_path, place.settings, {CLUSTER: CLUSTERS[scenario]}, more)
     how = "raise" if when == "lost" else "kill"
     # Killed after one call is killed before the next; a lost answer has a test of its own.
     calls = CALLS.get(scenario, ()) if store == "aws" and when == "before" else ()
-    crash_at(service, place, scenario, {f"{one}:{when}:{how}" for one in LINES[scenario] + calls})
+    points = {f"{one}:{when}:{how}" for one in LINES[scenario] + calls}
+    try:
+        crash_at(service, place, scenario, points, database=database)
+    finally:
+        if database is not None:
+            postgres.drop(database)
 
 
 @pytest.mark.timeout(600)
@@ -81,7 +96,14 @@ def test_a_lost_answer_to_each_call_of_a_write_to_aws_loses_nothing(
     crash_at(service, place, scenario, {f"{call}:lost:raise" for call in CALLS[scenario]})
 
 
-def crash_at(service: Service, place: Any, scenario: str, points: set[str]) -> None:
+def crash_at(
+    service: Service,
+    place: Any,
+    scenario: str,
+    points: set[str],
+    *,
+    database: postgres.Database | None = None,
+) -> None:
     """Run the scenario to its end over all of these; each of them is met."""
     kills = sum(point.endswith(":kill") for point in points)
     try:
@@ -90,7 +112,7 @@ def crash_at(service: Service, place: Any, scenario: str, points: set[str]) -> N
         assert service.hits() == points
         assert service.starts == 1 + kills
         check(service, place, **end)
-        assert_no_leak(service, place)
+        assert_no_leak(service, place, database)
     finally:
         service.stop()
 
@@ -225,7 +247,7 @@ def check(
     place.assert_single_copy(CLUSTER)
 
 
-def assert_no_leak(service: Service, place: Any) -> None:
+def assert_no_leak(service: Service, place: Any, database: postgres.Database | None) -> None:
     """No secret is in a log, a database, an argument or an environment, wherever it is by now.
 
     What the API answers to nodes is not searched: it hands out cookies.
@@ -233,7 +255,9 @@ def assert_no_leak(service: Service, place: Any) -> None:
     assert service.process is not None
     where = canary.files_below(service.directory, leaving_out=[service.directory / "secrets"])
     where |= canary.process(service.process.pid)
-    assert any(name.endswith(".sqlite") for name in where)
+    if database is not None:
+        where |= database.content()
+    assert any(name.endswith((".sqlite", " facts")) for name in where)
     shown = service.get(f"clusters/{CLUSTER}")
     assert canary.find(asyncio.run(secrets_of(place, shown)), where) == []
 

@@ -3,50 +3,76 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from rotator.adapters.state.store import State, open_state
+from rotator.adapters.state.store import State, open_postgres, open_state
 from rotator.testing.state import clusters, crashes, history, registers
 from rotator.testing.state.values import failing
+from tests.support import postgres
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
 __all__ = ["failing"]
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """Where the database lies."""
-    return tmp_path / "state" / "state.sqlite"
+@dataclass(frozen=True)
+class Place:
+    """A database, how to open it, and how to go around the program."""
+
+    open: Callable[[], AbstractAsyncContextManager[State]]
+    meddle: Callable[[str], None]
 
 
-@pytest.fixture
-async def state(place: Path) -> AsyncIterator[State]:
-    """An empty store."""
-    async with open_state(place) as opened:
-        yield opened
+def sqlite_place(directory: Path) -> Place:
+    """A file."""
+    path = directory / "state" / "state.sqlite"
 
-
-@pytest.fixture
-async def other(state: State, place: Path) -> AsyncIterator[State]:
-    """The same one through a connection of its own, as the command line has it."""
-    async with open_state(place) as opened:
-        yield opened
-
-
-@pytest.fixture
-def meddle(place: Path) -> Callable[[str], Awaitable[None]]:
-    """Runs SQL with nothing but SQLite."""
-
-    async def run(statement: str) -> None:
-        connection = sqlite3.connect(place)
+    def meddle(statement: str) -> None:
+        connection = sqlite3.connect(path)
         with connection:
             connection.execute(statement)
         connection.close()
+
+    return Place(open=lambda: open_state(path), meddle=meddle)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """Where the database lies: one kind after the other."""
+    if request.param == "sqlite":
+        yield sqlite_place(tmp_path)
+        return
+    database = postgres.new_database()
+    yield Place(open=lambda: open_postgres(database.server), meddle=database.ask)
+    postgres.drop(database)
+
+
+@pytest.fixture
+async def state(place: Place) -> AsyncIterator[State]:
+    """An empty store."""
+    async with place.open() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def other(state: State, place: Place) -> AsyncIterator[State]:
+    """The same one through a connection of its own, as the command line or a replica has it."""
+    async with place.open() as opened:
+        yield opened
+
+
+@pytest.fixture
+def meddle(place: Place) -> Callable[[str], Awaitable[None]]:
+    """Runs SQL with nothing but the driver."""
+
+    async def run(statement: str) -> None:
+        place.meddle(statement)
 
     return run
 

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from rotator.adapters.state.store import State
+    from rotator.domain.ids import Fence
     from rotator.ports.master_store import Epoch
 
 NODE = "rabbit@a"
@@ -166,6 +167,10 @@ async def a_world(
             MemoryMasterStore(), state.epochs, QuickStretcher(), {MasterName("default"): kdf}
         )
         executor = Executor(state.clusters, documents, keyring)
+
+        async def newest_fence() -> Fence:
+            return fence
+
         shared: dict[str, Any] = {
             "states": state.clusters,
             "crowds": crowds,
@@ -191,7 +196,7 @@ async def a_world(
                     documents=documents,
                     keyring=keyring,
                     executor=executor,
-                    fence=fence,
+                    fence=newest_fence,
                 ),
                 commands=commands,
                 fleet=Fleet(

@@ -20,6 +20,7 @@ from rotator.settings.clusters import Cluster, Members, OnLost
 from rotator.settings.limits import Limits
 from rotator.settings.secret_stores import METHODS, STORES, VaultStore
 from rotator.settings.sections import Listen, Log, Master, section_at
+from rotator.settings.state_stores import STATES, PostgresStore
 from rotator.settings.values import Section
 
 CHECKOUT = Path(__file__).parents[2]
@@ -588,12 +589,75 @@ def test_whatever_bytes_the_file_holds_it_loads_or_is_refused(
     _refusal(written(content))
 
 
+# --- where the state is kept ----------------------------------------------------------------------
+
+POSTGRES = "state_store: {kind: postgresql, %s}"
+
+
+def test_a_file_is_the_default_and_says_so(written: Written) -> None:
+    """Without the section, and with it for SQLite, the state lies in data_dir."""
+    for text in ("", "state_store: {kind: sqlite}"):
+        settings = load(written(f"{LEAST}\n{text}\n"))
+        assert settings.state_store.kind == "sqlite"
+
+
+@pytest.mark.parametrize(
+    ("given", "mode", "roots"),
+    [
+        ("host: db.example", "verify-full", "system"),
+        ("host: 10.0.0.1, ca_cert: /etc/ca.pem", "verify-full", "/etc/ca.pem"),
+        ("host: db.example, sslmode: require", "require", None),
+        ("host: db.example, sslmode: disable", "disable", None),
+        ("host: 127.0.0.1", None, None),
+        ("host: localhost", None, None),
+        ("host: /run/postgresql", None, None),
+        ("service: rotator", None, None),
+        ("port: 5433", None, None),
+    ],
+)
+def test_a_database_elsewhere_is_verified(
+    written: Written, given: str, mode: str | None, roots: str | None
+) -> None:
+    """Who leaves sslmode out gets the strictest, but where the way does not leave the machine."""
+    store = load(written(f"{LEAST}\n{POSTGRES % given}\n")).state_store
+    assert isinstance(store, PostgresStore)
+    assert (store.tls_mode, store.tls_roots) == (mode, roots)
+    assert store.lease.total_seconds() == 15
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("password: canary", "state_store: password: a secret does not stand here"),
+        ("hots: db", "state_store: unknown setting 'hots'; did you mean 'host'?"),
+        ("host: 'postgresql://canary@db'", "host is one name, address or directory"),
+        ("host: db, service: rotator", "service stands in place of host, port, database and user"),
+        ("lease: 0s", "state_store.lease: a lease lasts at least 1s"),
+        ("sslmode: prefer", "state_store.sslmode: this is one of: disable, require"),
+        ("port: 0", "state_store.port:"),
+    ],
+)
+def test_what_is_wrong_with_a_database_is_said(written: Written, given: str, said: str) -> None:
+    """By line and column, with what was meant, and never with what was given."""
+    with pytest.raises(ConfigurationError) as caught:
+        load(written(f"{LEAST}\n{POSTGRES % given}\n"))
+    assert said in str(caught.value)
+    assert "canary" not in str(caught.value)
+    assert re.match(r"rotator\.yaml:\d+:\d+: ", str(caught.value))
+
+
+def test_kinds_of_state_stores_are_suggested(written: Written) -> None:
+    """A slip in the kind is named with the kinds of state stores, not of secret stores."""
+    with pytest.raises(ConfigurationError, match=r"sqlite, postgresql; did you mean 'postgresql'"):
+        load(written(f"{LEAST}\nstate_store: {{kind: postgres}}\n"))
+
+
 # --- what is documented -------------------------------------------------------------------------
 
 
 def _sections() -> Iterator[type[Section]]:
     yield from (Settings, Listen, Limits, Log, Master, Cluster, Members, OnLost)
-    yield from (*STORES.values(), *METHODS.values())
+    yield from (*STORES.values(), *METHODS.values(), *STATES.values())
 
 
 @pytest.mark.parametrize(
@@ -619,6 +683,7 @@ def test_suggestions_know_every_section() -> None:
         ("clusters", "any", "members"): Members,
         ("clusters", "any", "members", "on_lost"): OnLost,
         **{("secret_store", kind): section for kind, section in STORES.items()},
+        **{("state_store", kind): section for kind, section in STATES.items()},
         **{("secret_store", "vault", "auth", way): section for way, section in METHODS.items()},
     }
 

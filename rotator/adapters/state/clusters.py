@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import insert, select, update
 
 from rotator import failpoints
-from rotator.adapters.state import chain, listings, receipts, rows
+from rotator.adapters.state import chain, listings, news, receipts, rows
 from rotator.adapters.state import tables as t
 from rotator.adapters.state.batch import Batch
-from rotator.adapters.state.database import now, undisturbed
+from rotator.adapters.state.database import FACTS, RECEIPTS, about, undisturbed
 from rotator.adapters.state.kept import (
     Kept,
     Place,
@@ -20,13 +20,14 @@ from rotator.adapters.state.kept import (
     find_place,
     find_places,
 )
+from rotator.adapters.state.lease import require_fence
 from rotator.adapters.state.mapping import from_json, to_json
 from rotator.domain.cluster import Change, Cluster
 from rotator.domain.document import FactsHead
 from rotator.domain.facts import Fact, FactKind
 from rotator.domain.ids import ClusterName
 from rotator.domain.rotation import Rotation
-from rotator.errors import FenceLost, RevisionConflict, StateUnavailable
+from rotator.errors import RevisionConflict, StateUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,13 +78,14 @@ class SqlClusterStates:
     @undisturbed
     async def _add(self, cluster: Cluster, *, at: datetime) -> None:
         fact = Fact(kind=FactKind.CLUSTER_DECLARED, at=at, by=_BY)
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(about(cluster.name), FACTS) as connection:
             if await find_place(connection, cluster.name) is not None:
                 return
             head = await chain.head(connection, cluster.name)
             head = await chain.append(connection, cluster.name, after=head, new=(fact,))
             columns = rows.cluster_columns(cluster) | _head_columns(head)
             await connection.execute(insert(t.clusters).values(revision=0, touched=0, **columns))
+            await self._database.tell(connection, news.of(cluster.name))
 
     @undisturbed
     async def names(self) -> tuple[ClusterName, ...]:
@@ -135,10 +137,13 @@ class SqlClusterStates:
         self, before: Cluster, change: Change, *, fence: Fence | None, receipt: Receipt | None
     ) -> Cluster:
         name, revision = before.name, before.revision + 1
-        async with self._database.transaction() as connection:
+        subjects = [about(name)]
+        subjects += [FACTS] if change.facts else []
+        subjects += [RECEIPTS] if receipt is not None else []
+        async with self._database.transaction(*subjects) as connection:
+            if fence is not None:
+                await require_fence(connection, fence)
             place = await find_place(connection, name)
-            if place is not None and fence is not None and place.fence != fence:
-                raise FenceLost
             if place is None or place.stamp.revision != before.revision:
                 raise RevisionConflict
             head = await chain.append(connection, name, after=place.head, new=change.facts)
@@ -153,6 +158,7 @@ class SqlClusterStates:
             await rows.write_parts(connection, before, change)
             if receipt is not None:
                 await receipts.add(connection, receipt)
+            await self._database.tell(connection, news.of(name))
         saved = replace(change.cluster, revision=revision, facts_head=head)
         exact = self._kept.exact(name, place.stamp)
         if exact is None:
@@ -164,8 +170,9 @@ class SqlClusterStates:
     @undisturbed
     async def touch(self, seen: Mapping[tuple[ClusterName, NodeName], datetime]) -> None:
         """See the port."""
-        async with self._database.transaction() as connection:
-            for name in sorted({cluster for cluster, _ in seen}):
+        names = sorted({cluster for cluster, _ in seen})
+        async with self._database.transaction(*map(about, names)) as connection:
+            for name in names:
                 heard = {node: at for (cluster, node), at in seen.items() if cluster == name}
                 await rows.touch_members(connection, name, heard)
                 await connection.execute(
@@ -175,10 +182,12 @@ class SqlClusterStates:
                 )
 
     @undisturbed
-    async def stand(self, cluster: Cluster) -> None:
+    async def stand(self, cluster: Cluster, *, fence: Fence | None = None) -> None:
         """See the port."""
         table, name = t.clusters, cluster.name
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(about(name)) as connection:
+            if fence is not None:
+                await require_fence(connection, fence)
             place = await find_place(connection, name)
             if place is None or place.stamp.revision != cluster.revision:
                 return
@@ -236,7 +245,7 @@ class SqlClusterStates:
     async def add_fact(self, fact: Fact, *, cluster: ClusterName | None = None) -> None:
         """See the port."""
         name = cluster or chain.SERVICE
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(about(name), FACTS) as connection:
             head = await chain.head(connection, name)
             head = await chain.append(connection, name, after=head, new=(fact,))
             await connection.execute(
@@ -257,7 +266,7 @@ class SqlClusterStates:
     @undisturbed
     async def keep(self, receipt: Receipt) -> None:
         """See the port."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(RECEIPTS) as connection:
             await receipts.add(connection, receipt)
 
     @undisturbed
@@ -268,7 +277,7 @@ class SqlClusterStates:
 
     async def now(self) -> datetime:
         """See the port."""
-        return now()
+        return await self._database.now()
 
 
 def _head_columns(head: FactsHead) -> dict[str, object]:

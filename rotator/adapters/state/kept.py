@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import select
 
-from rotator.adapters.state.lease import newest_fence
 from rotator.adapters.state.tables import clusters
 from rotator.domain.document import FactsHead
 
@@ -34,7 +33,6 @@ class Place:
 
     stamp: Stamp
     head: FactsHead
-    fence: int | None
 
 
 class Kept:
@@ -70,14 +68,12 @@ async def find_places(
             table.touched,
             table.facts_seq,
             table.facts_hash,
-            newest_fence().label("fence"),
         ).where(table.name.in_(names))
     )
     return {
         row.name: Place(
             stamp=Stamp(row.revision, row.touched, row.facts_seq),
             head=FactsHead(seq=row.facts_seq, hash=row.facts_hash),
-            fence=row.fence,
         )
         for row in found
     }

@@ -1,4 +1,4 @@
-"""The right to reconcile, where SQLite is the state store."""
+"""The right to reconcile: its fencing token, and who has it where SQLite is the state store."""
 
 from __future__ import annotations
 
@@ -11,17 +11,31 @@ from sqlalchemy import insert, select, update
 from rotator.adapters.state.database import undisturbed
 from rotator.adapters.state.tables import lease
 from rotator.domain.ids import Fence
-from rotator.errors import AnotherProcess, StateUnavailable
+from rotator.errors import AnotherProcess, FenceLost, StateUnavailable
+from rotator.ports.state_store import Tenure
 
 if TYPE_CHECKING:
-    from sqlalchemy import ScalarSelect
+    from datetime import timedelta
 
-    from rotator.adapters.state.database import Database
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from rotator.adapters.state.sqlite import SqliteDatabase
 
 
-def newest_fence() -> ScalarSelect[int]:
-    """The fencing token of whoever took the lease last, as a part of another statement."""
-    return select(lease.c.fence).scalar_subquery()
+async def require_fence(connection: AsyncConnection, fence: Fence) -> None:
+    """Raise `FenceLost` unless *fence* is the newest; it stays so until this transaction ends.
+
+    The row is locked: whoever takes the lease waits for the writes that go by the one before.
+    """
+    newest = await connection.execute(select(lease.c.fence).with_for_update(read=True))
+    if newest.scalar() != fence:
+        raise FenceLost
+
+
+async def newest_fence(connection: AsyncConnection) -> Fence:
+    """The fencing token of whoever took the lease last; 0 if nobody ever did."""
+    found = (await connection.execute(select(lease.c.fence))).scalar()
+    return Fence(found or 0)
 
 
 class FileLease:
@@ -30,7 +44,9 @@ class FileLease:
     The kernel gives it back at once after a crash, so a restart need not wait for anything.
     """
 
-    def __init__(self, database: Database) -> None:
+    life: timedelta | None = None
+
+    def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
         self._path = database.path.with_name(database.path.name + ".lock")
         self._descriptor: int | None = None
@@ -72,6 +88,17 @@ class FileLease:
                 return Fence(1)
             await connection.execute(update(lease).values(fence=before + 1))
             return Fence(before + 1)
+
+    async def renew(self) -> None:
+        """It does not run out."""
+
+    @undisturbed
+    async def look(self) -> Tenure:
+        """See the port."""
+        async with self._database.glance() as connection:
+            fence = await newest_fence(connection)
+        is_ours = self._descriptor is not None
+        return Tenure(fence=fence, holder=str(os.getpid()) if is_ours else None, is_free=False)
 
     async def release(self) -> None:
         """Give it back."""

@@ -15,8 +15,9 @@ from sqlalchemy.pool import NullPool
 
 from rotator.adapters.state import rows
 from rotator.adapters.state import tables as t
-from rotator.adapters.state.database import HEAD, KNOWN, now
+from rotator.adapters.state.database import HEAD, KNOWN
 from rotator.adapters.state.mapping import from_json
+from rotator.adapters.state.sqlite import now
 from rotator.domain.ids import ClusterName
 from rotator.errors import DatabaseTooNew, StateUnavailable
 from rotator.ports.records import Records

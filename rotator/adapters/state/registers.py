@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, insert, or_, select, update
 
+from rotator.adapters.state import news
 from rotator.adapters.state import tables as t
 from rotator.adapters.state.batch import Batch
-from rotator.adapters.state.database import undisturbed
+from rotator.adapters.state.database import TOKENS, undisturbed
 from rotator.adapters.state.mapping import from_json, instant_to_text, to_json
 from rotator.domain.ids import EpochNumber
 from rotator.ports.state_store import EmergencyRow, EpochRow, TokenRow
@@ -34,7 +35,7 @@ class SqlEpochs:
     async def allocate(self, master: MasterName, opened_for: str) -> EpochNumber:
         """See the port."""
         table = t.epochs
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(f"epochs {master}") as connection:
             found = await connection.execute(
                 select(table.c.number).where(
                     table.c.master == master, table.c.opened_for == opened_for
@@ -82,7 +83,7 @@ class SqlEpochs:
     async def mark_open(self, master: MasterName, number: EpochNumber) -> None:
         """See the port."""
         table = t.epochs
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(f"epochs {master}") as connection:
             await connection.execute(
                 update(table)
                 .where(table.c.master == master, table.c.number == number)
@@ -106,7 +107,7 @@ class SqlTokens:
     @undisturbed
     async def add(self, token: TokenRow) -> None:
         """See the port."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(TOKENS) as connection:
             await connection.execute(insert(t.tokens).values(to_json(token)))
 
     async def find(self, token_id: str) -> TokenRow | None:
@@ -129,18 +130,19 @@ class SqlTokens:
     async def revoke(self, token_id: str, *, now: datetime) -> bool:
         """See the port."""
         table = t.tokens
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(TOKENS) as connection:
             written = await connection.execute(
                 update(table)
                 .where(table.c.id == token_id, table.c.revoked_at.is_(None))
                 .values(revoked_at=instant_to_text(now))
             )
+            await self._database.tell(connection, news.REVOKED)
         return bool(written.rowcount)
 
     @undisturbed
     async def used(self, last_used: Mapping[str, datetime]) -> None:
         """See the port."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(TOKENS) as connection:
             for token_id, at in last_used.items():
                 used = t.tokens.c.last_used_at
                 await connection.execute(
@@ -162,7 +164,7 @@ class SqlEmergencies:
     @undisturbed
     async def add(self, emergency: EmergencyRow) -> None:
         """See the port."""
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(f"emergency {emergency.id}") as connection:
             there = await connection.execute(
                 select(t.emergencies.c.id).where(t.emergencies.c.id == emergency.id)
             )

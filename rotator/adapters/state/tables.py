@@ -6,8 +6,10 @@ from typing import Final
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
+    DateTime,
     ForeignKey,
     Index,
     Integer,
@@ -18,6 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.types import TypeEngine
 
 metadata: Final = MetaData(
     naming_convention={
@@ -27,41 +30,50 @@ metadata: Final = MetaData(
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     }
 )
-_NAME: Final = String(64)
-_NODE: Final = String(255)
-_HASH: Final = String(64)  #: SHA-256 in hex
-_INSTANT: Final = String(32)  #: RFC 3339 in UTC with microseconds
+
+
+def _string(length: int) -> TypeEngine[str]:
+    """Text that sorts by code points in every database."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
+_NAME: Final = _string(64)
+_NODE: Final = _string(255)
+_HASH: Final = _string(64)  #: SHA-256 in hex
+_INSTANT: Final = _string(32)  #: RFC 3339 in UTC with microseconds
 _JSON: Final = JSON(none_as_null=True)
+#: SQLite gives numbers by itself only to what it calls an INTEGER.
+_POSITION: Final = BigInteger().with_variant(Integer(), "sqlite")
 
 clusters: Final = Table(
     "clusters",
     metadata,
     Column("name", _NAME, primary_key=True),
-    Column("revision", Integer, nullable=False),
-    Column("touched", Integer, nullable=False),  #: grows with what changes no revision
-    Column("generation", Integer, nullable=False),
-    Column("uid", String(32), unique=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("touched", BigInteger, nullable=False),  #: grows with what changes no revision
+    Column("generation", BigInteger, nullable=False),
+    Column("uid", _string(32), unique=True),
     Column("is_initialised", Boolean, nullable=False),
     Column("is_declared", Boolean, nullable=False),
     Column("master", _NAME),
-    Column("first_epoch", Integer),
+    Column("first_epoch", BigInteger),
     Column("last_writer", _NAME),
     Column("recent_starts", _JSON, nullable=False),
     Column("last_emergency_at", _INSTANT),
     Column("blockers", _JSON, nullable=False),
-    Column("facts_seq", Integer, nullable=False),
+    Column("facts_seq", BigInteger, nullable=False),
     Column("facts_hash", _HASH, nullable=False),
 )
 versions: Final = Table(
     "versions",
     metadata,
     Column("cluster", _NAME, ForeignKey("clusters.name"), primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("stage", String(16), nullable=False),
-    Column("origin", String(16), nullable=False),
-    Column("epoch", Integer),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("stage", _string(16), nullable=False),
+    Column("origin", _string(16), nullable=False),
+    Column("epoch", BigInteger),
     Column("created_at", _INSTANT, nullable=False),
-    Column("fingerprint", String(64)),
+    Column("fingerprint", _string(64)),
 )
 members: Final = Table(
     "members",
@@ -74,16 +86,16 @@ members: Final = Table(
     Column("has_left", Boolean, nullable=False),
     Column("is_excused", Boolean, nullable=False),
     Column("attestation", _JSON),
-    Column("asked_generation", Integer),
-    Column("drift", String(64)),
+    Column("asked_generation", BigInteger),
+    Column("drift", _string(64)),
 )
 rotations: Final = Table(
     "rotations",
     metadata,
     Column("id", _NAME, primary_key=True),
     Column("cluster", _NAME, ForeignKey("clusters.name"), nullable=False),
-    Column("kind", String(16), nullable=False),
-    Column("phase", String(16), nullable=False),
+    Column("kind", _string(16), nullable=False),
+    Column("phase", _string(16), nullable=False),
     Column("started_at", _INSTANT, nullable=False),
     Column("finished_at", _INSTANT),
     Column("emergency_id", _NAME, index=True),
@@ -100,12 +112,12 @@ rotations: Final = Table(
 facts: Final = Table(
     "facts",
     metadata,
-    Column("position", Integer, primary_key=True),
+    Column("position", _POSITION, primary_key=True),
     Column("chain", _NAME, nullable=False),  #: the cluster; empty: the whole service
-    Column("seq", Integer, nullable=False),
-    Column("kind", String(64), nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("kind", _string(64), nullable=False),
     Column("rotation", _NAME, index=True),
-    Column("once_key", String(255)),
+    Column("once_key", _string(255)),
     Column("body", Text, nullable=False),  #: canonical JSON: what the hash is made of
     Column("hash", _HASH, nullable=False),
     UniqueConstraint("chain", "seq"),
@@ -116,8 +128,8 @@ epochs: Final = Table(
     "epochs",
     metadata,
     Column("master", _NAME, primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("opened_for", String(255), nullable=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("opened_for", _string(255), nullable=False),
     Column("is_open", Boolean, nullable=False),
     UniqueConstraint("master", "opened_for"),
 )
@@ -126,12 +138,12 @@ tokens: Final = Table(
     metadata,
     Column("id", _NAME, primary_key=True),
     Column("digest", _HASH, nullable=False),
-    Column("role", String(32), nullable=False),
+    Column("role", _string(32), nullable=False),
     Column("clusters", _JSON, nullable=False),
-    Column("nodes", String(255), nullable=False),
+    Column("nodes", _string(255), nullable=False),
     Column("note", Text, nullable=False),
     Column("created_at", _INSTANT, nullable=False),
-    Column("created_by", String(255), nullable=False),
+    Column("created_by", _string(255), nullable=False),
     Column("expires_at", _INSTANT, nullable=False),
     Column("revoked_at", _INSTANT),
     Column("last_used_at", _INSTANT),
@@ -141,23 +153,26 @@ emergencies: Final = Table(
     metadata,
     Column("id", _NAME, primary_key=True),
     Column("at", _INSTANT, nullable=False),
-    Column("by", String(255), nullable=False),
+    Column("by", _string(255), nullable=False),
     Column("reason", Text, nullable=False),
     Column("rows", _JSON, nullable=False),
 )
 idempotency_keys: Final = Table(
     "idempotency_keys",
     metadata,
-    Column("principal", String(255), primary_key=True),
-    Column("key", String(255), primary_key=True),
+    Column("principal", _string(255), primary_key=True),
+    Column("key", _string(255), primary_key=True),
     Column("request_hash", _HASH, nullable=False),
-    Column("status", Integer, nullable=False),
+    Column("status", BigInteger, nullable=False),
     Column("body", Text, nullable=False),
     Column("at", _INSTANT, nullable=False, index=True),
 )
 lease: Final = Table(
     "lease",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),  #: always 1
-    Column("fence", Integer, nullable=False),
+    Column("id", BigInteger, primary_key=True, autoincrement=False),  #: always 1
+    Column("fence", BigInteger, nullable=False),
+    # Where replicas share the database; both empty when nobody holds it.
+    Column("holder", _string(255)),
+    Column("expires_at", DateTime(timezone=True)),  #: by the database's clock
 )

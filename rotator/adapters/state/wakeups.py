@@ -1,4 +1,4 @@
-"""Wake-ups within one process, which is all that SQLite serves."""
+"""Wake-ups within one process. Other replicas are told by the database, where there are any."""
 
 from __future__ import annotations
 
@@ -17,10 +17,23 @@ class LocalWakeups:
 
     async def notify(self, cluster: ClusterName) -> None:
         """See the port."""
+        self.wake(cluster)
+
+    def wake(self, cluster: ClusterName) -> None:
+        """Whoever waits for this cluster, or for any."""
         for name in (cluster, None):
             for future in self._waiting.pop(name, ()):
                 if not future.done():
                     future.set_result(None)
+
+    def wake_all(self) -> None:
+        """Whoever waits."""
+        for name in tuple(self._waiting):
+            if name is not None:
+                self.wake(name)
+        for future in self._waiting.pop(None, ()):
+            if not future.done():
+                future.set_result(None)
 
     async def wait(self, cluster: ClusterName | None, *, seconds: float) -> bool:
         """See the port."""

@@ -67,11 +67,16 @@ class Part:
 
 
 def create_health_app(
-    checks: Mapping[str, Check], *, now: Callable[[], datetime], scrape: Scrape | None = None
+    checks: Mapping[str, Check],
+    *,
+    now: Callable[[], datetime],
+    scrape: Scrape | None = None,
+    leads: Callable[[], tuple[bool, str | None]] = lambda: (True, None),
 ) -> Starlette:
     """``/healthz`` says that the loop turns; ``/readyz`` names each part, 503 if one is not ok.
 
-    ``/metrics`` answers with what *scrape* gives: a body and its media type.
+    ``/metrics`` answers with what *scrape* gives: a body and its media type. A replica that follows
+    is as ready as the one that leads: *leads* is told, and is no condition.
     """
     parts = {name: Part(check, now) for name, check in checks.items()}
 
@@ -84,7 +89,9 @@ def create_health_app(
         )
         is_ready = all(one["ok"] for one in found.values())
         status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
-        return _answer({"status": "ok" if is_ready else "degraded", "parts": found}, status)
+        is_leading, leader = leads()
+        said = {"status": "ok" if is_ready else "degraded", "parts": found}
+        return _answer(said | {"leads": is_leading, "leader": leader}, status)
 
     async def metrics(_request: Request) -> Response:
         body, media_type = await scrape() if scrape else (b"", "text/plain")

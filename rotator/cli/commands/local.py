@@ -24,6 +24,13 @@ def serve(config: Path) -> None:
     bootstrap.serve(lambda: settings.load(config))
 
 
+def migrate(config: Path) -> None:
+    """Bring the state store's schema to this program's version."""
+    from rotator import bootstrap, settings  # noqa: PLC0415 - server parts load only here
+
+    asyncio.run(bootstrap.migrate(settings.load(config)))
+
+
 def create_token(
     config: Path,
     *,

@@ -29,6 +29,13 @@ class Store(StrEnum):
     LOCAL = "local"
 
 
+class Database(StrEnum):
+    """What the demonstration keeps its state in."""
+
+    SQLITE = "sqlite"
+    POSTGRESQL = "postgresql"
+
+
 @contextmanager
 def needs_server_extra() -> Iterator[None]:
     """The base installation does not bring the server's parts: say what to install."""
@@ -52,12 +59,25 @@ def serve(session: Session, config: ConfigOption) -> ExitCode:  # noqa: ARG001 -
     return ExitCode.OK
 
 
+def migrate(session: Session, config: ConfigOption) -> ExitCode:
+    """Bring the database to this program's schema; harmless to repeat, or to run twice at once."""
+    from rotator.cli.commands import local  # noqa: PLC0415 - server parts
+
+    with needs_server_extra():
+        local.migrate(config)
+    session.out.show({"migrated": True}, ["the database is at this program's schema"])
+    return ExitCode.OK
+
+
 def demo(
     session: Session,
     store: Annotated[
         Store,
         typer.Option("--store", help="A real OpenBao, an emulator of AWS, or the local store."),
     ] = Store.VAULT,
+    database: Annotated[
+        Database, typer.Option("--database", help="A file, or a real PostgreSQL.")
+    ] = Database.SQLITE,
 ) -> ExitCode:
     """Start three nodes and all else, rotate by hand and in an emergency, show the proof, clean up."""
     with needs_server_extra():
@@ -66,7 +86,7 @@ def demo(
         from rotator.cli.demo.processes import DemoFailed  # noqa: PLC0415 - server parts
 
         try:
-            report = demonstrate(store.value)
+            report = demonstrate(store.value, database=database.value)
         except DemoFailed as error:
             raise Failure(str(error)) from None
         except KeyboardInterrupt:
@@ -103,6 +123,7 @@ def _renew(session: Session, config: Path, name: str, *, is_imported: bool) -> E
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     command(app, "serve", "rotator serve --config rotator.yaml", panel=SERVER)(serve)
+    command(app, "migrate", "rotator migrate --config rotator.yaml", panel=SERVER)(migrate)
     command(app, "demo", "rotator demo", "rotator demo --store local -o json", panel=SERVER)(demo)
     group = typer.Typer(
         name="master",

@@ -23,6 +23,7 @@ from rotator.cli.demo.interrupts import orderly
 from rotator.cli.demo.intruder import intruder
 from rotator.cli.demo.mesh import mesh
 from rotator.cli.demo.openbao import open_vault
+from rotator.cli.demo.postgres import open_postgres
 from rotator.cli.demo.processes import begun, wait_until
 from rotator.cli.demo.rotations import Stage, rotate
 from rotator.cli.demo.service import CLUSTER, serving
@@ -44,10 +45,12 @@ _NAMES: Final = tuple(f"n{number}@127.0.0.1" for number in (1, 2, 3))  #: as `me
 _GOES_ON_SECONDS: Final = 3.0  #: for which the intruder is watched after the emergency
 
 
-def demonstrate(store: str) -> dict[str, Any]:
+def demonstrate(store: str, *, database: str = "sqlite") -> dict[str, Any]:
     """Run the demonstration on ``vault`` (a real OpenBao), ``aws`` (an emulator) or ``local``.
 
     Gives the report.
+
+    *database* is ``sqlite`` or ``postgresql`` (a real one).
 
     Raises `DemoFailed`, and `KeyboardInterrupt` when told to end; either way all is cleaned up.
     """
@@ -55,14 +58,18 @@ def demonstrate(store: str) -> dict[str, Any]:
         temporary = tempfile.TemporaryDirectory(prefix="rotator-demo-", ignore_cleanup_errors=True)
         directory = Path(stack.enter_context(temporary))
         need_erlang()
-        entering = stack.enter_context(begun(_service(_below(directory, "service"), store)))
+        entering = stack.enter_context(
+            begun(_service(_below(directory, "service"), store, database))
+        )
         beam = stack.enter_context(erlang(_below(directory, "beam")))
         nodes = stack.enter_context(mesh(beam, len(_NAMES)))
         nodes.call()
         say(f"{len(_NAMES)} nodes are running, and call each other")
         stage = stack.enter_context(_stage(beam, nodes, entering()))
         where = handshakes.addresses(_NAMES, epmd_port=beam.epmd_port)
-        return {"store": store, "nodes": len(_NAMES)} | _run(stage, beam, where)
+        return {"store": store, "database": database, "nodes": len(_NAMES)} | _run(
+            stage, beam, where
+        )
 
 
 def _below(directory: Path, name: str) -> Path:
@@ -79,11 +86,16 @@ class _Service:
 
 
 @contextmanager
-def _service(directory: Path, store: str) -> Iterator[_Service]:
-    """The secrets manager and the service, ready for requests."""
+def _service(directory: Path, store: str, database: str) -> Iterator[_Service]:
+    """The secrets manager, the database and the service, ready for requests."""
     with ExitStack() as stack:
         keeper = stack.enter_context(_keeper(directory, store))
-        service = stack.enter_context(serving(directory, keeper, members=_NAMES))
+        state = None
+        if database == "postgresql":
+            postgres = stack.enter_context(open_postgres())
+            say("PostgreSQL is running")
+            state = {"kind": database, **postgres.settings}
+        service = stack.enter_context(serving(directory, keeper, members=_NAMES, state=state))
         api = stack.enter_context(open_api(service))
         say("the service is running")
         yield _Service(service.address, api, Stored(api, keeper, directory, _NAMES[0]))

@@ -47,6 +47,7 @@ def _write_configuration(
     members: Sequence[str],
     port: int,
     health_port: int,
+    state: dict[str, Any] | None,
 ) -> Path:
     path = directory / "rotator.yaml"
     cluster = {
@@ -59,6 +60,8 @@ def _write_configuration(
         "secret_store": _store(directory, keeper),
         "clusters": {CLUSTER: cluster},
     }
+    if state is not None:
+        settings["state_store"] = state
     path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     return path
 
@@ -92,15 +95,37 @@ class Service:
         return made.stdout.strip()
 
 
+def _migrate(configuration: Path) -> None:
+    done = subprocess.run(  # noqa: S603 - our own program
+        _rotator("migrate", "--config", str(configuration)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        start_new_session=True,
+    )
+    if done.returncode:
+        raise DemoFailed(f"no tables: {done.stderr.strip()}")
+
+
 @contextmanager
 def serving(
-    directory: Path, keeper: Vault | Emulator | None, *, members: Sequence[str]
+    directory: Path,
+    keeper: Vault | Emulator | None,
+    *,
+    members: Sequence[str],
+    state: dict[str, Any] | None = None,
 ) -> Iterator[Service]:
-    """The service, ready for requests, which expects *members*; it is stopped at the end."""
+    """The service, ready for requests, which expects *members*; it is stopped at the end.
+
+    *state* is the section of rotator.yaml for a database other than a file.
+    """
     port, health_port = free_port(), free_port()
     configuration = _write_configuration(
-        directory, keeper, members=members, port=port, health_port=health_port
+        directory, keeper, members=members, port=port, health_port=health_port, state=state
     )
+    if state is not None:
+        _migrate(configuration)
     log = directory / "service.log"
     environment = CREDENTIALS if isinstance(keeper, Emulator) else {}
     with running(_rotator("serve", "--config", str(configuration)), log, **environment) as process:

@@ -25,6 +25,7 @@ OUT = Pursuit(members=MEMBERS, before=MEMBERS | {"c@h"}, after=(FIRST, LAST), ne
 
 GOOD: dict[str, Any] = {
     "store": "local",
+    "database": "sqlite",
     "nodes": 3,
     "rotations": [
         {

@@ -118,7 +118,7 @@ async def test_a_locked_database_is_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer that never ends is waited for a while, then named; reading goes on."""
-    monkeypatch.setattr("rotator.adapters.state.database._BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("rotator.adapters.state.sqlite._BUSY_SECONDS", 0.05)
     async with open_state(tmp_path / "s") as state:
         before = await declared(state)
         blocker = sqlite3.connect(tmp_path / "s", isolation_level=None)
@@ -167,14 +167,16 @@ async def test_cancelled_callers_leave_whole_transactions(tmp_path: Path) -> Non
             after = replace(after, recent_starts=(*before.recent_starts, a_fact().at))
             await state.clusters.save(before, Change(cluster=after, facts=(a_fact(),) * 3))
 
-        done = 0
-        for _ in range(150):
+        done, longest = 0, 8
+        for number in range(150):
             task = asyncio.create_task(write())
-            await asyncio.sleep(secrets.randbelow(8) / 1000)
+            await asyncio.sleep(secrets.randbelow(longest) / 1000)
             task.cancel()
             [outcome] = await asyncio.gather(task, return_exceptions=True)
             assert outcome is None or isinstance(outcome, asyncio.CancelledError | RevisionConflict)
             done += outcome is None
+            # A machine that does much else writes more slowly.
+            longest += 4 if not done and number > 20 else 0
             cluster = await loaded(state)
             assert len(cluster.recent_starts) == cluster.revision
             assert cluster.facts_head.seq == 1 + 3 * cluster.revision

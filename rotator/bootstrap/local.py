@@ -1,0 +1,46 @@
+"""What the command line does on the server itself, without the service."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from rotator.adapters.derivation import Stretcher
+from rotator.bootstrap import parts
+from rotator.domain.facts import Fact, FactKind
+from rotator.services.keyring import KeyRing
+from rotator.services.tokens import TokenService
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from rotator.domain.ids import EpochNumber, MasterName
+    from rotator.domain.master import MasterSecret
+    from rotator.settings import Settings
+
+
+@asynccontextmanager
+async def local_tokens(settings: Settings) -> AsyncIterator[TokenService]:
+    """The token service over the state store alone: the right to the database is the right."""
+    async with parts.state_store(settings) as state:
+        yield TokenService(tokens=state.tokens, states=state.clusters)
+
+
+async def renew_master(
+    settings: Settings, name: MasterName, *, secret: MasterSecret | None
+) -> EpochNumber:
+    """Open the next epoch of a master, with *secret* or a random one; later versions come from it."""
+    async with AsyncExitStack() as stack:
+        state = await stack.enter_async_context(parts.state_store(settings))
+        stores = parts.secret_stores(settings)
+        stack.push_async_callback(stores.close)
+        stretcher = Stretcher()
+        stack.callback(stretcher.close)
+        keyring = KeyRing(stores.masters, state.epochs, stretcher, parts.profiles(settings))
+        epoch = await keyring.renew(name, secret)
+        origin = "generated" if secret is None else "imported"
+        details = {"master": name, "epoch": epoch, "origin": origin}
+        at = await state.clusters.now()
+        fact = Fact(kind=FactKind.EPOCH_OPENED, at=at, by="local", details=details)
+        await state.clusters.add_fact(fact)
+        return epoch
