@@ -247,7 +247,9 @@ class Reconciler:
 
     def _pause(self, crowd: Crowd, waiting: Wait) -> float:
         if crowd.cluster.rotation is None and crowd.cluster.is_initialised:
-            return _RESYNC
+            if waiting.until is None or waiting.until <= crowd.now:
+                return _RESYNC
+            return min(_RESYNC, (waiting.until - crowd.now).total_seconds())
         if waiting.until is None or waiting.until <= crowd.now:
             return 1.0
         return min(1.0, (waiting.until - crowd.now).total_seconds())

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from rotator.domain.ids import ClusterName, MasterName
 from rotator.domain.policy import RotationPolicy
 from rotator.settings.clusters import Cluster, Members, OnLost
+from rotator.settings.schedules import Schedule
 from rotator.settings.secret_stores import METHODS, STORES, LocalStore, VaultStore
 from rotator.settings.values import Flag, Location, Name, Port, Section, Text
 
@@ -100,6 +101,7 @@ class Settings(Section):
 _BELOW_CLUSTER: Final[dict[tuple[str, ...], type[Section]]] = {
     (): Cluster,
     ("members",): Members,
+    ("schedule",): Schedule,
     ("members", "on_lost"): OnLost,
 }
 _ALONE: Final[dict[str, type[Section]]] = {"listen": Listen, "log": Log}

@@ -49,6 +49,7 @@ clusters: Final = Table(
     Column("recent_starts", _JSON, nullable=False),
     Column("last_emergency_at", _INSTANT),
     Column("blockers", _JSON, nullable=False),
+    Column("schedule", _JSON),
     Column("facts_seq", Integer, nullable=False),
     Column("facts_hash", _HASH, nullable=False),
 )

@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("recent_starts", sa.JSON(), nullable=False),
         sa.Column("last_emergency_at", sa.String(length=32)),
         sa.Column("blockers", sa.JSON(), nullable=False),
+        sa.Column("schedule", sa.JSON()),
         sa.Column("facts_seq", sa.Integer(), nullable=False),
         sa.Column("facts_hash", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_clusters")),
