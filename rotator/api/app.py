@@ -14,7 +14,7 @@ from starlette.routing import Route as PlainRoute
 import rotator
 from rotator.api import auth, longpoll, openapi, problems
 from rotator.api.dependencies import GuardedRoute, Route, Services, guard
-from rotator.api.routes import clusters, emergencies, facts, nodes, rotations, tokens
+from rotator.api.routes import clusters, emergencies, facts, nodes, rotations, schedules, tokens
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,6 +24,7 @@ _REQUEST_ID: Final = re.compile(r"[0-9a-fA-F][0-9a-fA-F-]{14,62}[0-9a-fA-F]")
 
 ROUTES: Final[tuple[Route, ...]] = (
     *clusters.ROUTES,
+    *schedules.ROUTES,
     *nodes.ROUTES,
     *rotations.ROUTES,
     *emergencies.ROUTES,

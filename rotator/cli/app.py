@@ -26,7 +26,7 @@ from rotator.cli.session import (
 
 _NAME = "rotator"
 _HELP = """\
-Rotates the cookies of Erlang clusters: by hand, and at once when one has leaked.
+Rotates the cookies of Erlang clusters: by schedule, by hand, and at once when one has leaked.
 
 Exit codes: 0 ok · 1 failed · 2 usage · 3 not found · 4 not allowed · 5 conflict · \
 6 timed out waiting · 7 degraded
@@ -41,6 +41,7 @@ _MODULES: Final = {
     "lifecycle": (
         "init", "import", "abort", "rollback", "hold", "release", "extend-grace", "end-grace",
     ),
+    "schedules": ("pause", "resume"),
     "nodes": ("nodes", "excuse", "leave", "remove"),
     "tokens": ("token",),
     "server": ("serve", "demo", "master"),

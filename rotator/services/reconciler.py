@@ -75,6 +75,7 @@ class Reconciler:
         wakeups: Wakeups,
         fence: Fence,
         on_lost_lease: Callable[[], None],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._states = states
         self._documents = documents
@@ -87,7 +88,7 @@ class Reconciler:
         self.has_lost_lease = False
         self._paces: dict[ClusterName, _Pace] = {}
         self._announced: dict[ClusterName, Generation] = {}
-        self._clock = Clock(states=states, crowds=crowds, fence=fence)
+        self._clock = Clock(states=states, crowds=crowds, fence=fence, monotonic=monotonic)
         self._standings = Standings(states=states, fence=fence)
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
