@@ -45,7 +45,6 @@ class Clock:
 
     async def jumped(self) -> Sequence[ClusterName]:
         """The clusters to look at because the clock has jumped since the last call; else none."""
-        names = await self._states.names()
         now = await self._states.now()
         monotonic = self._read_monotonic()
         jump = (now - self._wall) - timedelta(seconds=monotonic - self._monotonic)
@@ -54,6 +53,7 @@ class Clock:
             return ()
         log.warning("clock jumped", extra={"seconds": round(jump.total_seconds())})
         self._crowds.serving_since = now
+        names = await self._states.names()
         for name in names:
             self._note(name, jump)
         return names
