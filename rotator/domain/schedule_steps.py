@@ -26,6 +26,16 @@ def _said(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat()
 
 
+def _settled(crowd: Crowd, slot: datetime) -> dict[str, str | None]:
+    """The slot; and the earliest one that it stands for, if it is not alone."""
+    wanted, progress = crowd.policy.schedule, crowd.cluster.schedule
+    earliest = None
+    if wanted is not None and progress is not None:
+        earliest = wanted.calendar.after(progress.settled_until)
+    said = {"slot": _said(slot)}
+    return said if earliest in {None, slot} else {**said, "due_since": _said(earliest)}
+
+
 def take_up(crowd: Crowd) -> Change:
     """T1: from now on the schedule counts as it is configured; what was before is not made up for."""
     cluster, wanted, now = crowd.cluster, crowd.policy.schedule, crowd.now
@@ -52,7 +62,11 @@ def pass_over(crowd: Crowd, action: PassOver) -> Change:
         raise NoSchedule
     skip = Skip(slot=action.slot, at=crowd.now, why=action.why, detail=action.detail)
     moved = replace(progress, settled_until=action.slot, skip=skip)
-    details = {"slot": _said(action.slot), "why": str(action.why), "detail": action.detail}
+    details = {
+        **_settled(crowd, action.slot),
+        "why": str(action.why),
+        "detail": action.detail,
+    }
     fact = Fact(kind=FactKind.SLOT_PASSED_OVER, at=crowd.now, by=SERVICE, details=details)
     return Change(cluster=replace(cluster, schedule=moved), facts=(fact,))
 
@@ -68,7 +82,7 @@ def begin(crowd: Crowd, wanted: Start, *, slot: datetime, last_used: VersionNumb
     run = Run(slot=slot, at=crowd.now, rotation=wanted.id)
     moved = replace(progress, settled_until=slot, run=run)
     started = change.facts[-1]
-    started = replace(started, details={**started.details, "slot": _said(slot)})
+    started = replace(started, details={**started.details, **_settled(crowd, slot)})
     return replace(
         change,
         cluster=replace(change.cluster, schedule=moved),

@@ -14,7 +14,7 @@ async def test_every_due_rotation_runs_once_however_often_the_process_dies(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each slot has one outcome: a rotation, or a reason that holds; none begins that is not due."""
-    year = Year(None, clusters=40, days=365, kills=200, seed=20260101)
+    year = Year(None, clusters=25, days=365, kills=120, seed=20260101)
     await year.run(lambda hit: monkeypatch.setattr(failpoints, "hit", hit))
     outcomes = year.examine()
     assert outcomes["in time"] > 0.8 * outcomes.total()
@@ -27,4 +27,4 @@ async def test_a_real_database_keeps_what_a_schedule_needs_to_know(
     """The same, on SQLite: what a process leaves behind is enough for the next one."""
     year = Year(tmp_path / "state.sqlite", clusters=3, days=45, kills=8, seed=1)
     await year.run(lambda hit: monkeypatch.setattr(failpoints, "hit", hit))
-    assert year.examine()["in time"] > 8
+    assert year.examine()["in time"] > 4

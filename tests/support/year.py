@@ -442,7 +442,18 @@ class Year:
             return "paused"
         later = [other for other in slots if other > slot]
         self._assert_no_chance(name, self._planned(name, slot), min([*later, self.end]))
+        if later:
+            self._assert_stood_for(name, slot)
         return "stood for by the next" if later else "at the end"
+
+    def _assert_stood_for(self, name: ClusterName, slot: datetime) -> None:
+        """The fact of a later slot says that it stands for this one too."""
+        spans = [
+            (fact.details["due_since"], fact.details["slot"])
+            for fact in (one.fact for one in self.facts[name])
+            if "due_since" in fact.details
+        ]
+        assert any(begin <= slot.isoformat() < end for begin, end in spans), f"{name} {slot}"
 
     def _assert_no_chance(self, name: ClusterName, begin: datetime, end: datetime) -> None:
         """In this time the process was never up, idle and unpaused for as long as it needs."""
