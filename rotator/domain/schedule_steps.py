@@ -133,9 +133,11 @@ def resume(crowd: Crowd, request: Request) -> Change:
         skip=skip,
     )
     going_on = crowd.with_cluster(replace(cluster, schedule=resumed))
+    passed = {} if slot is None or skip is progress.skip else _settled(crowd, slot)
     details = {
         "paused_at": _said(progress.paused_at),
-        "passed_over": _said(slot if skip is not progress.skip else None),
+        "passed_over": passed.get("slot"),
+        "due_since": passed.get("due_since"),
         "next": _said(schedule.next_start(going_on)),
     }
     fact = commands.fact_of(FactKind.SCHEDULE_RESUMED, request, None, **details)

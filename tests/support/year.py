@@ -448,12 +448,12 @@ class Year:
 
     def _assert_stood_for(self, name: ClusterName, slot: datetime) -> None:
         """The fact of a later slot says that it stands for this one too."""
-        spans = [
-            (fact.details["due_since"], fact.details["slot"])
-            for fact in (one.fact for one in self.facts[name])
-            if "due_since" in fact.details
-        ]
-        assert any(begin <= slot.isoformat() < end for begin, end in spans), f"{name} {slot}"
+        spans = []
+        for fact in (one.fact for one in self.facts[name]):
+            until = fact.details.get("slot") or fact.details.get("passed_over")
+            if until is not None:
+                spans.append((fact.details.get("due_since") or until, until))
+        assert any(begin <= slot.isoformat() <= end for begin, end in spans), f"{name} {slot}"
 
     def _assert_no_chance(self, name: ClusterName, begin: datetime, end: datetime) -> None:
         """In this time the process was never up, idle and unpaused for as long as it needs."""
