@@ -38,6 +38,7 @@ from rotator.services.fleet import Fleet
 from rotator.services.keyring import KeyRing
 from rotator.services.queries import Queries
 from rotator.services.reconciler import Reconciler
+from rotator.services.renewals import Renewals
 from rotator.services.tokens import TokenService
 
 if TYPE_CHECKING:
@@ -55,10 +56,15 @@ App = Any  #: an ASGI application
 
 _BEAT: Final = timedelta(seconds=1)
 _FLUSH: Final = timedelta(seconds=15)
+_RENEWAL: Final = timedelta(minutes=1)
 
 
 def _profiles(settings: Settings) -> Mapping[MasterName, KdfParameters]:
     return {name: profile(master.kdf, master.profile) for name, master in settings.masters.items()}
+
+
+def _intervals(settings: Settings) -> Mapping[MasterName, timedelta | None]:
+    return {name: master.rotate_every for name, master in settings.masters.items()}
 
 
 def _stores(settings: Settings) -> SecretStores:
@@ -84,6 +90,7 @@ class Service:
     tokens: TokenService
     state: State
     keyring: KeyRing
+    renewals: Renewals
     check_store: Callable[[], Awaitable[None]]
 
 
@@ -111,6 +118,12 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
         documents = Documents(stores.cookies)
         keyring = KeyRing(stores.masters, state.epochs, stretcher, _profiles(settings))
         executor = Executor(state.clusters, documents, keyring)
+        renewals = Renewals(
+            keyring=keyring,
+            epochs=state.epochs,
+            intervals=_intervals(settings),
+            now=state.clusters.now,
+        )
         reconciler = Reconciler(
             states=state.clusters,
             documents=documents,
@@ -140,7 +153,9 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             attestations=Attestations(
                 states=state.clusters, crowds=crowds, wakeups=wakeups, poke=reconciler.poke
             ),
-            queries=Queries(states=state.clusters, documents=documents, crowds=crowds),
+            queries=Queries(
+                states=state.clusters, documents=documents, crowds=crowds, renewals=renewals
+            ),
             tokens=tokens,
             emergencies=state.emergencies,
             wakeups=wakeups,
@@ -151,7 +166,17 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             {"state_store": _answers(state), "secrets_manager": stores.cookies.check},
             now=now,
         )
-        yield Service(app, health, reconciler, crowds, tokens, state, keyring, stores.cookies.check)
+        yield Service(
+            app,
+            health,
+            reconciler,
+            crowds,
+            tokens,
+            state,
+            keyring,
+            renewals,
+            stores.cookies.check,
+        )
 
 
 def _answers(state: State) -> Any:  # noqa: ANN401 - an async check
@@ -206,6 +231,7 @@ async def _reload(service: Service, before: Settings, read: Callable[[], Setting
             raise ConfigurationError("only clusters and masters change while serving; restart")
         await _require_same_masters(service.state, settings)
         service.keyring.parameters = _profiles(settings)
+        service.renewals.intervals = _intervals(settings)
         service.crowds.policies = settings.policies()
         await service.state.clusters.declare(list(settings.clusters), now=now())
         await service.reconciler.tick()
@@ -234,6 +260,7 @@ async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
         metronome.every(_BEAT, service.reconciler.tick)
         metronome.every(_FLUSH, service.crowds.flush)
         metronome.every(_FLUSH, service.tokens.flush_used)
+        metronome.every(_RENEWAL, service.renewals.tick)
         metronome.start()
 
         def reload() -> None:

@@ -101,6 +101,7 @@ def cluster(report: ClusterReport) -> v1.Cluster:
         next_due=next(iter(schedule.next_runs), None) if schedule else None,
         current_since=_maybe(found.current.created_at if found.current else None),
         schedule=schedule,
+        master=scheduled.master(report.master, now=crowd.now) if report.master else None,
     )
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from rotator.domain.liveness import Crowd
+    from rotator.domain.renewal import MasterStanding
     from rotator.domain.schedule import Run, Skip
 
 _SHOWN: Final = 3
@@ -35,6 +36,19 @@ def schedule(crowd: Crowd) -> v1.Schedule | None:
         pause_reason=progress.pause_reason if progress else "",
         last_run=_run(progress.run) if progress and progress.run else None,
         last_passed_over=_skip(progress.skip) if progress and progress.skip else None,
+    )
+
+
+def master(found: MasterStanding, *, now: datetime) -> v1.Master:
+    """The newest epoch of a cluster's master."""
+    overdue = found.overdue_since(now)
+    return v1.Master(
+        name=found.name,
+        epoch=found.epoch,
+        opened_at=_instant(found.opened_at),
+        imported=found.is_imported,
+        next_due=None if found.due_at is None else _instant(found.due_at),
+        overdue_since=None if overdue is None else _instant(overdue),
     )
 
 

@@ -37,6 +37,20 @@ def schedule(found: v1.Schedule, now: datetime) -> list[str]:
     return lines
 
 
+def master(found: v1.Master, now: datetime) -> list[str]:
+    """When the master is renewed, if it has a schedule of its own."""
+    said = f"master {found.name}: epoch {found.epoch}, {age(found.opened_at, now)} old"
+    if found.next_due is None:
+        return []
+    if not found.overdue_since:
+        return [f"{said}, renewed at {_minute(found.next_due)}"]
+    long = age(found.overdue_since, now)
+    if found.imported:
+        how = f"it was imported: renew it with `rotator master import {found.name}`"
+        return [f"{said}, overdue for {long}; {how}"]
+    return [f"{said}, overdue for {long}"]
+
+
 def _limits(found: v1.Schedule) -> str:
     limits = {
         "jitter": found.jitter_seconds,

@@ -41,7 +41,8 @@ def words(name: str) -> str:
 
 def is_degraded(cluster: v1.Cluster) -> bool:
     """Whether something blocks that time alone will not mend, it is frozen, or overdue."""
-    if cluster.schedule is not None and cluster.schedule.overdue_since is not None:
+    timed = (cluster.schedule, cluster.master)
+    if any(one is not None and one.overdue_since is not None for one in timed):
         return True
     return cluster.state in _BROKEN_STATES or any(b.subject != CLOCK for b in cluster.blockers)
 
@@ -130,6 +131,8 @@ def cluster(found: v1.Cluster, now: datetime) -> View:
         view.append(f"{_with_findings(found.adoption.findings)}: see `rotator nodes {found.name}`")
     if found.schedule:
         view += schedules.schedule(found.schedule, now)
+    if found.master:
+        view += schedules.master(found.master, now)
     if found.rotation:
         view += rotation(found.rotation, now)
     if found.blockers:

@@ -220,6 +220,18 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Master:
+    """The master secret that a cluster's next version comes from: its newest epoch."""
+
+    name: str
+    epoch: int
+    opened_at: str
+    imported: bool  #: only a person renews it
+    next_due: str | None  #: None: it is renewed by command alone
+    overdue_since: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """``GET /v1/clusters/{cluster}``."""
 
@@ -235,6 +247,7 @@ class Cluster:
     next_due: str | None  #: when the next scheduled rotation begins
     current_since: str | None
     schedule: Schedule | None = None  #: None: it is rotated by command alone
+    master: Master | None = None  #: None: no epoch is open yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

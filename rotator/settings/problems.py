@@ -13,7 +13,6 @@ from rotator.settings.values import suggestion
 #: What the design has and this version has not: refused, rather than accepted and not done.
 _LATER: Final = {
     "rollout": "rolling restarts are not in this version",
-    "rotate_every": "scheduled renewal is not in this version; renew with `rotator master rotate`",
 }
 _SECRETS: Final = frozenset({"token", "secret_id", "jwt", "password", "secret", "cookie"})
 _EXAMPLES: Final = {

@@ -198,8 +198,10 @@ class MemoryClusterStates:
 class MemoryEpochs:
     """`ports.state_store.Epochs`."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
         self._rows: dict[MasterName, list[EpochRow]] = {}
+        self.facts: list[Fact] = []
 
     async def allocate(self, master: MasterName, opened_for: str) -> EpochNumber:
         """See the port."""
@@ -221,8 +223,11 @@ class MemoryEpochs:
         rows = self._rows.get(master, [])
         return rows[number - 1] if number <= len(rows) else None
 
-    async def mark_open(self, master: MasterName, number: EpochNumber) -> None:
+    async def mark_open(
+        self, master: MasterName, number: EpochNumber, *, fact: Fact | None = None
+    ) -> None:
         """See the port."""
         rows = self._rows.get(master, [])
-        if number <= len(rows):
-            rows[number - 1] = replace(rows[number - 1], is_open=True)
+        if number <= len(rows) and not rows[number - 1].is_open:
+            rows[number - 1] = replace(rows[number - 1], is_open=True, opened_at=self._now())
+            self.facts += () if fact is None else (fact,)

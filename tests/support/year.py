@@ -139,7 +139,10 @@ class Year:
     ) -> None:
         self.random = random.Random(seed)
         self.path = database  #: None: in memory
-        self.memory, self.epochs = MemoryClusterStates(lambda: self.now), MemoryEpochs()
+        self.memory, self.epochs = (
+            MemoryClusterStates(lambda: self.now),
+            MemoryEpochs(lambda: self.now),
+        )
         self.states: ClusterStates = self.memory
         self.now = BEGIN
         self.end = BEGIN + timedelta(days=days)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, insert, or_, select, update
 
+from rotator.adapters.state import chain
 from rotator.adapters.state import tables as t
 from rotator.adapters.state.batch import Batch
-from rotator.adapters.state.database import undisturbed
+from rotator.adapters.state.database import now, undisturbed
 from rotator.adapters.state.mapping import from_json, instant_to_text, to_json
 from rotator.domain.ids import EpochNumber
 from rotator.ports.state_store import EmergencyRow, EpochRow, TokenRow
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from rotator.adapters.state.database import Database
+    from rotator.domain.facts import Fact
     from rotator.domain.ids import MasterName
 
 
@@ -79,15 +81,21 @@ class SqlEpochs:
         return from_json(EpochRow, row)
 
     @undisturbed
-    async def mark_open(self, master: MasterName, number: EpochNumber) -> None:
+    async def mark_open(
+        self, master: MasterName, number: EpochNumber, *, fact: Fact | None = None
+    ) -> None:
         """See the port."""
         table = t.epochs
         async with self._database.transaction() as connection:
-            await connection.execute(
+            opened = await connection.execute(
                 update(table)
                 .where(table.c.master == master, table.c.number == number)
-                .values(is_open=True)
+                .where(table.c.is_open.is_(False))
+                .values(is_open=True, opened_at=instant_to_text(now()))
             )
+            if fact is not None and opened.rowcount:
+                head = await chain.head(connection, chain.SERVICE)
+                await chain.append(connection, chain.SERVICE, after=head, new=(fact,))
 
 
 async def _find_tokens(connection: AsyncConnection, ids: Collection[str]) -> dict[str, TokenRow]:

@@ -120,6 +120,7 @@ epochs: Final = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("opened_for", String(255), nullable=False),
     Column("is_open", Boolean, nullable=False),
+    Column("opened_at", _INSTANT),
     UniqueConstraint("master", "opened_for"),
 )
 tokens: Final = Table(

@@ -47,6 +47,7 @@ def upgrade() -> None:
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("opened_for", sa.String(length=255), nullable=False),
         sa.Column("is_open", sa.Boolean(), nullable=False),
+        sa.Column("opened_at", sa.String(length=32)),
         sa.PrimaryKeyConstraint("master", "number", name=op.f("pk_epochs")),
         sa.UniqueConstraint("master", "opened_for", name=op.f("uq_epochs_master_opened_for")),
     )
