@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, timedelta, tzinfo
 from typing import Annotated, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -12,15 +12,12 @@ from rotator.domain import calendar
 from rotator.domain import schedule as domain
 from rotator.settings.values import Duration, PositiveDuration, Section, Text, suggestion
 
-#: Where distances between slots are measured from: what is allowed must not hang on today's date.
-_ANY_DAY: Final = datetime(2026, 1, 1, tzinfo=UTC)
-
 #: Another one on each machine, or with leap seconds.
 _OF_THE_MACHINE: Final = ("localtime", "posix", "right/", "Factory")
 
 
 def _cron(value: str) -> str:
-    wrong = calendar.problem(value, now=_ANY_DAY)
+    wrong = calendar.problem(value)
     if wrong is not None:
         raise ValueError(wrong)
     return value
@@ -64,7 +61,7 @@ class Schedule(Section):
     def _fits(self) -> Schedule:
         if self.window is not None and self.jitter >= self.window:
             raise ValueError("jitter is shorter than window, or some would never begin in time")
-        distance = calendar.shortest_distance(self.cron, since=_ANY_DAY)
+        distance = calendar.shortest_distance(self.cron)
         if distance is not None and self.jitter + self.spacing > distance:
             minutes = int(distance.total_seconds() // 60)
             raise ValueError(
