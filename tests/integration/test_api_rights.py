@@ -21,6 +21,8 @@ ALLOWED = {
     ("GET", "/v1/clusters/{cluster}"): READ | {"admin"},
     ("POST", "/v1/clusters/{cluster}/init"): {"admin"},
     ("POST", "/v1/clusters/{cluster}/import"): {"admin"},
+    ("POST", "/v1/clusters/{cluster}/pause"): {"operator"},
+    ("POST", "/v1/clusters/{cluster}/resume"): {"operator"},
     ("GET", "/v1/clusters/{cluster}/cookie"): {"node"},
     ("PUT", MEMBER): {"node"},
     ("GET", "/v1/clusters/{cluster}/nodes"): READ,

@@ -158,6 +158,7 @@ class Year:
         self.resume_at: dict[ClusterName, datetime] = {}
         self.orders: Counter[str] = Counter()
         self.looks: list[tuple[datetime, ClusterName]] = []
+        self.planned: set[tuple[datetime, ClusterName]] = set()
         self.facts: dict[ClusterName, list[ChainedFact]] = {}
         self.crowds_at_end: dict[ClusterName, Crowd] = {}
         self._up_since: datetime | None = None
@@ -261,6 +262,7 @@ class Year:
         hit(self.chaos.hit)
         while self.looks and self.looks[0][0] < self.end:
             at, name = heapq.heappop(self.looks)
+            self.planned.discard((at, name))
             self.now = max(self.now, at)
             self.chaos.time_left = (self.end - self.now) / (self.end - BEGIN)
             try:
@@ -278,7 +280,9 @@ class Year:
         await self._close()
 
     def _look_at(self, name: ClusterName, at: datetime) -> None:
-        heapq.heappush(self.looks, (at, name))
+        if (at, name) not in self.planned:
+            self.planned.add((at, name))
+            heapq.heappush(self.looks, (at, name))
 
     async def _look(self, name: ClusterName) -> None:
         try:
@@ -402,7 +406,7 @@ class Year:
                 self._examine_skip(name, slot, why, skips[slot][0].at)
                 outcomes[why] += 1
             else:
-                outcomes[self._examine_silence(name, slot, slots)] += 1
+                outcomes[self._examine_silence(name, slot)] += 1
         self._examine_rotations(name, facts, len([slot for slot in runs if runs[slot]]))
         return outcomes
 
@@ -437,26 +441,20 @@ class Year:
         assert at >= closes
         self._assert_no_chance(name, self._planned(name, slot), closes)
 
-    def _examine_silence(self, name: ClusterName, slot: datetime, slots: list[datetime]) -> str:
-        """No fact of its own: paused, in the place of the next one, or too near to the end."""
-        if any(
-            begin <= self._planned(name, slot) and slot <= end for begin, end in self.paused[name]
-        ):
-            return "paused"
-        later = [other for other in slots if other > slot]
-        self._assert_no_chance(name, self._planned(name, slot), min([*later, self.end]))
-        if later:
-            self._assert_stood_for(name, slot)
-        return "stood for by the next" if later else "at the end"
-
-    def _assert_stood_for(self, name: ClusterName, slot: datetime) -> None:
-        """The fact of a later slot says that it stands for this one too."""
-        spans = []
+    def _examine_silence(self, name: ClusterName, slot: datetime) -> str:
+        """No fact of its own: paused, in the place of a later one, or too near to the end."""
+        planned = self._planned(name, slot)
         for fact in (one.fact for one in self.facts[name]):
-            until = fact.details.get("slot") or fact.details.get("passed_over")
-            if until is not None:
-                spans.append((fact.details.get("due_since") or until, until))
-        assert any(begin <= slot.isoformat() <= end for begin, end in spans), f"{name} {slot}"
+            last = fact.details.get("slot") or fact.details.get("passed_over")
+            if last is None:
+                continue
+            first = fact.details.get("due_since") or last
+            if datetime.fromisoformat(first) <= slot <= datetime.fromisoformat(last):
+                self._assert_no_chance(name, planned, fact.at)
+                is_resume = fact.kind is FactKind.SCHEDULE_RESUMED
+                return "paused" if is_resume else "stood for by a later one"
+        self._assert_no_chance(name, planned, self.end)
+        return "at the end"
 
     def _assert_no_chance(self, name: ClusterName, begin: datetime, end: datetime) -> None:
         """In this time the process was never up, idle and unpaused for as long as it needs."""
