@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -58,8 +59,8 @@ class Calendar:
         return next((slot for slot in self._slots(naive, reverse=True) if slot <= at), None)
 
     def _slots(self, naive: datetime, *, reverse: bool = False) -> Iterator[datetime]:
-        for found in CronSim(self.cron, naive, reverse=reverse):
-            yield _instant(found, self.zone)
+        found = CronSim(self.cron, naive, reverse=reverse)
+        return map(partial(_instant, zone=self.zone), found)
 
 
 def _offset(local: datetime) -> timedelta:

@@ -19,19 +19,23 @@ if TYPE_CHECKING:
     from rotator.domain.commands import Start
     from rotator.domain.ids import VersionNumber
     from rotator.domain.liveness import Crowd
-    from rotator.domain.schedule import PassOver
+    from rotator.domain.schedule import PassOver, Schedule
 
 
 def _said(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat()
 
 
-def _settled(crowd: Crowd, slot: datetime) -> dict[str, str | None]:
-    """The slot; and the earliest one that it stands for, if it is not alone."""
+def _known(crowd: Crowd) -> tuple[Schedule, Progress]:
     wanted, progress = crowd.policy.schedule, crowd.cluster.schedule
-    earliest = None
-    if wanted is not None and progress is not None:
-        earliest = wanted.calendar.after(progress.settled_until)
+    if wanted is None or progress is None:
+        raise NoSchedule
+    return wanted, progress
+
+
+def _settled(wanted: Schedule, progress: Progress, slot: datetime) -> dict[str, str | None]:
+    """The slot; and the earliest one that it stands for, if it is not alone."""
+    earliest = wanted.calendar.after(progress.settled_until)
     said = {"slot": _said(slot)}
     return said if earliest in {None, slot} else {**said, "due_since": _said(earliest)}
 
@@ -57,13 +61,11 @@ def take_up(crowd: Crowd) -> Change:
 
 def pass_over(crowd: Crowd, action: PassOver) -> Change:
     """T2: the slot is settled without a rotation, and this is why."""
-    cluster, progress = crowd.cluster, crowd.cluster.schedule
-    if progress is None:
-        raise NoSchedule
+    cluster, (wanted, progress) = crowd.cluster, _known(crowd)
     skip = Skip(slot=action.slot, at=crowd.now, why=action.why, detail=action.detail)
     moved = replace(progress, settled_until=action.slot, skip=skip)
     details = {
-        **_settled(crowd, action.slot),
+        **_settled(wanted, progress, action.slot),
         "why": str(action.why),
         "detail": action.detail,
     }
@@ -73,16 +75,14 @@ def pass_over(crowd: Crowd, action: PassOver) -> Change:
 
 def begin(crowd: Crowd, wanted: Start, *, slot: datetime, last_used: VersionNumber) -> Change:
     """S1 by the clock: the rotation begins, and its slot is settled, in one write."""
-    progress = crowd.cluster.schedule
-    if progress is None:
-        raise NoSchedule
+    schedule, progress = _known(crowd)
     reason = f"scheduled for {slot:%Y-%m-%d %H:%M}Z"
     request = Request(by=SERVICE, reason=reason, at=crowd.now)
     change = commands.start(crowd, request, wanted, last_used=last_used)
     run = Run(slot=slot, at=crowd.now, rotation=wanted.id)
     moved = replace(progress, settled_until=slot, run=run)
     started = change.facts[-1]
-    started = replace(started, details={**started.details, **_settled(crowd, slot)})
+    started = replace(started, details={**started.details, **_settled(schedule, progress, slot)})
     return replace(
         change,
         cluster=replace(change.cluster, schedule=moved),
@@ -120,9 +120,10 @@ def resume(crowd: Crowd, request: Request) -> Change:
         return Change(cluster=cluster)
     now = request.at
     slot = None if wanted is None else wanted.calendar.until(now)
-    skip = progress.skip
-    if slot is not None and slot > progress.settled_until:
+    skip, passed = progress.skip, {}
+    if wanted is not None and slot is not None and slot > progress.settled_until:
         skip = Skip(slot=slot, at=now, why=PassedOver.PAUSED)
+        passed = _settled(wanted, progress, slot)
     resumed = replace(
         progress,
         since=now,
@@ -133,7 +134,6 @@ def resume(crowd: Crowd, request: Request) -> Change:
         skip=skip,
     )
     going_on = crowd.with_cluster(replace(cluster, schedule=resumed))
-    passed = {} if slot is None or skip is progress.skip else _settled(crowd, slot)
     details = {
         "paused_at": _said(progress.paused_at),
         "passed_over": passed.get("slot"),

@@ -320,7 +320,10 @@ def test_a_mistake_in_a_cluster_is_explained(written: Written, line: str, said: 
         ("{cron: 7}", "schedule.cron: text is expected"),
         ("{timezone: UTC}", "schedule: the setting 'cron' is missing; write five fields"),
         ("", "schedule: the setting 'cron' is missing"),
-        ("{corn: 0 3 * * *}", "schedule: unknown setting 'corn'; did you mean 'cron'?"),
+        (
+            "{cron: 0 3 * * *, jiter: 5m}",
+            "schedule: unknown setting 'jiter'; did you mean 'jitter'?",
+        ),
         (
             "{cron: 0 3 * * *, timezone: Europe/Berln}",
             "timezone: there is no such time zone; did you mean 'Europe/Berlin'?",
