@@ -37,6 +37,7 @@ from rotator.services.keyring import KeyRing
 from rotator.services.queries import Queries
 from rotator.services.reconciler import Reconciler
 from rotator.services.tokens import TokenService
+from rotator.services.turns import Turns
 from rotator.testing.memory import MemoryCookieStore, MemoryMasterStore
 
 if TYPE_CHECKING:
@@ -162,7 +163,12 @@ async def a_world(
             MemoryMasterStore(), state.epochs, QuickStretcher(), {MasterName("default"): kdf}
         )
         executor = Executor(state.clusters, documents, keyring)
-        shared: dict[str, Any] = {"states": state.clusters, "crowds": crowds, "wakeups": wakeups}
+        shared: dict[str, Any] = {
+            "states": state.clusters,
+            "crowds": crowds,
+            "wakeups": wakeups,
+            "turns": Turns(),
+        }
         reconciler = Reconciler(
             documents=documents,
             keyring=keyring,

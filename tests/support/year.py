@@ -39,6 +39,7 @@ from rotator.services.documents import Documents
 from rotator.services.executor import Executor
 from rotator.services.keyring import KeyRing
 from rotator.services.reconciler import Reconciler
+from rotator.services.turns import Turns
 from rotator.testing.memory import MemoryCookieStore, MemoryMasterStore
 from rotator.testing.states import MemoryClusterStates, MemoryEpochs
 from tests.support.api import QuickStretcher
@@ -197,7 +198,7 @@ class Year:
         kdf = {MasterName("default"): next(iter(PROFILES.values()))}
         keyring = KeyRing(self.masters, epochs, QuickStretcher(), kdf)
         executor = Executor(states, documents, keyring)
-        wakeups = LocalWakeups()
+        wakeups, turns = LocalWakeups(), Turns()
         self.reconciler = Reconciler(
             states=states,
             documents=documents,
@@ -207,9 +208,12 @@ class Year:
             wakeups=wakeups,
             fence=fence,
             on_lost_lease=lambda: None,
+            turns=turns,
             monotonic=self._monotonic,
         )
-        changes = Changes(states=states, crowds=self.crowds, wakeups=wakeups, poke=_nobody)
+        changes = Changes(
+            states=states, crowds=self.crowds, wakeups=wakeups, poke=_nobody, turns=turns
+        )
         self.commands = Commands(changes=changes, documents=documents, keyring=keyring)
         self.beginnings = Beginnings(
             changes=changes, documents=documents, keyring=keyring, executor=executor, fence=fence
