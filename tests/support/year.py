@@ -147,7 +147,9 @@ class Year:
         self.states: ClusterStates = self.memory
         self.now = BEGIN
         self.end = BEGIN + timedelta(days=days)
-        self.plans = {ClusterName(f"c{n:03}"): self._plan() for n in range(clusters)}
+        plans = [Plan((6,), time(2, 30), zone) for zone in ZONES]  # where clocks jump
+        plans += [self._plan() for _ in range(clusters - len(plans))]
+        self.plans = {ClusterName(f"c{n:03}"): plan for n, plan in enumerate(plans[:clusters])}
         self.policies = {name: self._policy(plan) for name, plan in self.plans.items()}
         expected = sum(len(plan.slots(BEGIN, self.end)) for plan in self.plans.values())
         self.chaos = Chaos(self.random, kills, max(1, expected * HITS))
