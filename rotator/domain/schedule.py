@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 CATCH_UP: Final = timedelta(minutes=10)
 #: A version from further in the future than this was made while the clock was wrong.
 _SKEW: Final = timedelta(minutes=5)
+#: What keeps a slot from its rotation and is over, with its blockers, when that is told.
+_NOT_NAMED: Final = "the service was away, a rotation was under way, or the cluster was frozen"
 #: A rotation that begins within this time after it is due is no overdue one.
 PROMPT: Final = timedelta(minutes=1)
 
@@ -149,7 +151,7 @@ def _due(crowd: Crowd, schedule: Schedule, slot: datetime) -> Turn:
         return PassOver(slot=slot, why=PassedOver.FRESH, detail=detail)
     if schedule.window is not None and now >= slot + schedule.window:
         codes = sorted({standing.blocker.code for standing in cluster.blockers})
-        detail = ", ".join(codes) or "the service was away, or a rotation was under way"
+        detail = ", ".join(codes) or _NOT_NAMED
         return PassOver(slot=slot, why=PassedOver.WINDOW_CLOSED, detail=detail)
     starts_at = start_of(crowd, schedule, slot)
     if now < starts_at:
