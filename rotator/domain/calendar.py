@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -46,21 +46,37 @@ class Calendar:
 
     def after(self, at: datetime) -> datetime | None:
         """The first slot later than *at*, in UTC; None if there is none in fifty years."""
-        local = at.astimezone(self.zone).replace(tzinfo=None)
-        return next((slot for slot in self._slots(local) if slot > at), None)
+        return _after(self, _minute(at))
 
     def until(self, at: datetime) -> datetime | None:
         """The last slot that is not later than *at*, in UTC; None if there is none in fifty years."""
-        local = at.astimezone(self.zone)
-        naive = local.replace(tzinfo=None, microsecond=0) + _SECOND
-        if local.fold:
-            # The second time round: what the clock is about to show again has been already.
-            naive += _offset(local.replace(fold=0)) - _offset(local)
-        return next((slot for slot in self._slots(naive, reverse=True) if slot <= at), None)
+        return _until(self, _minute(at))
 
-    def _slots(self, naive: datetime, *, reverse: bool = False) -> Iterator[datetime]:
+    def slots(self, naive: datetime, *, reverse: bool = False) -> Iterator[datetime]:
+        """From a wall-clock time on, without it, as instants; those that fall together stay so."""
         found = CronSim(self.cron, naive, reverse=reverse)
         return map(partial(_instant, zone=self.zone), found)
+
+
+def _minute(at: datetime) -> datetime:
+    """Slots are whole minutes, so what is asked within one has one answer, and is computed once."""
+    return at.replace(second=0, microsecond=0)
+
+
+@lru_cache(maxsize=10_000)
+def _after(calendar: Calendar, at: datetime) -> datetime | None:
+    local = at.astimezone(calendar.zone).replace(tzinfo=None)
+    return next((slot for slot in calendar.slots(local) if slot > at), None)
+
+
+@lru_cache(maxsize=10_000)
+def _until(calendar: Calendar, at: datetime) -> datetime | None:
+    local = at.astimezone(calendar.zone)
+    naive = local.replace(tzinfo=None) + _SECOND
+    if local.fold:
+        # The second time round: what the clock is about to show again has been already.
+        naive += _offset(local.replace(fold=0)) - _offset(local)
+    return next((slot for slot in calendar.slots(naive, reverse=True) if slot <= at), None)
 
 
 def _offset(local: datetime) -> timedelta:
@@ -83,12 +99,13 @@ def _instant(naive: datetime, zone: tzinfo) -> datetime:
     return high
 
 
+@lru_cache(maxsize=1000)
 def shortest_distance(cron: str) -> timedelta | None:
-    """Between two slots in a row on the wall clock, as 400 of them show; None if there are not two.
+    """Between two slots in a row on the wall clock, as 100 of them show; None if there are not two.
 
     On the day when clocks jump, two may be nearer to each other.
     """
-    found = list(islice(CronSim(cron, _ANY), 400))
+    found = list(islice(CronSim(cron, _ANY), 100))
     return min((later - slot for slot, later in pairwise(found)), default=None)
 
 
