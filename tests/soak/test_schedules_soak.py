@@ -15,6 +15,7 @@ from rotator import failpoints
 from tests.soak.__main__ import say
 from tests.support.service import Service, wait_for
 from tests.support.year import Year
+from tests.support.year_outcomes import Outcomes
 
 pytestmark = pytest.mark.timeout(7200)
 SEED = int(os.environ.get("SOAK_SEED", random.randrange(1 << 32)))
@@ -28,7 +29,7 @@ async def test_a_year_of_five_hundred_schedules_and_a_thousand_deaths(
     began = time.monotonic()
     year = Year(None, clusters=500, days=365, kills=1000, seed=SEED)
     await year.run(lambda hit: monkeypatch.setattr(failpoints, "hit", hit))
-    outcomes = year.examine()
+    outcomes = Outcomes(year).examine()
     say("clusters, days, kills, lost answers", f"500, 365, 1000, {year.chaos.lost}")
     say("killed at", dict(sorted(year.chaos.at.items())))
     say("slots", outcomes.total())
