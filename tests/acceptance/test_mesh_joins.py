@@ -22,7 +22,7 @@ MAY_NOT_JOIN = 6  #: exit code of `agent boot` when its time is over
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Three nodes, and whoever joins them in one test after the other."""
     need("erl", "erlc", "epmd")
-    with fleet(tmp_path_factory.mktemp("fleet"), 3, grace_window="8s", lock_timeout="5m") as made:
+    with fleet(tmp_path_factory.mktemp("fleet"), 3, grace_window="10m", lock_timeout="5m") as made:
         yield made
 
 
@@ -84,8 +84,11 @@ def test_nodes_join_in_each_phase_of_a_rotation(mesh: Fleet) -> None:
     in_phase(mesh, rotation, "rolling_out")
     join_when_it_may(mesh, ask(mesh, "rolling_out"))
     mesh.until(rotation, "grace")
+    join(mesh, rotation, "grace")
+    the_window = {("grace_window", "clock")}
+    wait_for("only the window is open", lambda: mesh.blockers() == the_window, seconds=LONG)
     victim.kill()
-    mesh.join(f"grace{len(mesh.names)}@127.0.0.1")
+    mesh.command(rotation, "end-grace")
     in_phase(mesh, rotation, "retiring")
     join(mesh, rotation, "retiring")
     victim.start()

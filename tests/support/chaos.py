@@ -98,6 +98,13 @@ class Chaos:
         name, made = self._any(), self.fleet
         self.watch.disturbed(name)
         made.kill_node(name)
+        # OTP's protection against overlapping partitions takes a death that is noticed when the
+        # node is back for a partition, and cuts links of others, with equal cookies, too.
+        wait_for(
+            f"everyone has noticed that {name} is gone",
+            lambda: not any(name in node.links() for node in made.up),
+            seconds=LONG,
+        )
         self._pause()
         made.start_node(name)
         up_at = time.monotonic()
