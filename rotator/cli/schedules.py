@@ -18,6 +18,12 @@ _WHY: Final = {
 }
 
 
+def by_the_clock(found: v1.Cluster, now: datetime) -> list[str]:
+    """What the service does by itself, for the cluster and for its master."""
+    lines = schedule(found.schedule, now) if found.schedule else []
+    return lines + (master(found.master, now) if found.master else [])
+
+
 def schedule(found: v1.Schedule, now: datetime) -> list[str]:
     """When it runs next, when it ran last, and what it waits for."""
     lines = [f"schedule: {found.cron} {found.timezone}{_limits(found)}"]
