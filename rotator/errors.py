@@ -12,7 +12,7 @@
     │   ├── RotationUnderway · PhaseForbids · TooManyRotations · CoolingDown
     │   ├── NotInitialised · AlreadyInitialised · ClusterFrozen
     │   ├── StaleGeneration · WrongFingerprint
-    │   └── MemberIsLive · TooManyMembers
+    │   └── MemberIsLive · TooManyMembers · NoSchedule
     ├── NotAuthenticated · NotAllowed
     ├── SecretStoreError           the secrets manager; `is_transient` says whether to try again
     │   ├── StoreUnreachable · StoreSealed · StoreBusy                  (transient)
@@ -114,6 +114,12 @@ class CoolingDown(Conflict):
     """An emergency ran a moment ago; use force to start another."""
 
     code = "cooling_down"
+
+
+class NoSchedule(Conflict):
+    """The cluster has no schedule in the configuration."""
+
+    code = "no_schedule"
 
 
 class NotInitialised(Conflict):

@@ -15,7 +15,7 @@ import rotator
 from rotator.api import auth, longpoll, openapi, problems
 from rotator.api.dependencies import GuardedRoute, Route, Services, guard
 from rotator.api.metering import Metered, Observe
-from rotator.api.routes import clusters, emergencies, facts, nodes, rotations, tokens
+from rotator.api.routes import clusters, emergencies, facts, nodes, rotations, schedules, tokens
 from rotator.api.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _REQUEST_ID: Final = re.compile(r"[0-9a-fA-F][0-9a-fA-F-]{14,62}[0-9a-fA-F]")
 
 ROUTES: Final[tuple[Route, ...]] = (
     *clusters.ROUTES,
+    *schedules.ROUTES,
     *nodes.ROUTES,
     *rotations.ROUTES,
     *emergencies.ROUTES,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
+from rotator.api import scheduled
 from rotator.domain import drift, membership
 from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Kind
@@ -85,6 +86,7 @@ def cluster(report: ClusterReport) -> v1.Cluster:
     """A cluster; `current_since` is when its current version was made."""
     crowd = report.crowd
     found = crowd.cluster
+    schedule = scheduled.schedule(crowd)
     newest = sorted(found.versions.values(), key=lambda one: one.number, reverse=True)
     return v1.Cluster(
         name=found.name,
@@ -96,8 +98,10 @@ def cluster(report: ClusterReport) -> v1.Cluster:
         rotation=rotation(found.rotation) if found.rotation else None,
         adoption=_adoption(report),
         blockers=[_standing(one) for one in found.blockers],
-        next_due=None,
+        next_due=next(iter(schedule.next_runs), None) if schedule else None,
         current_since=_maybe(found.current.created_at if found.current else None),
+        schedule=schedule,
+        master=scheduled.master(report.master, now=crowd.now) if report.master else None,
     )
 
 

@@ -42,6 +42,7 @@ from rotator.services.keyring import KeyRing
 from rotator.services.leadership import Leadership
 from rotator.services.queries import Queries
 from rotator.services.reconciler import Reconciler
+from rotator.services.renewals import Renewals
 from rotator.services.tokens import TokenService
 from rotator.services.turns import Turns
 from rotator.services.vitals import VitalSigns
@@ -61,6 +62,7 @@ log = logging.getLogger(__name__)
 App = Any  #: an ASGI application
 
 _BEAT: Final = timedelta(seconds=1)
+_RENEWAL: Final = timedelta(minutes=1)
 _FLUSH: Final = timedelta(seconds=15)  #: of heartbeats, at most; see `beats.flush_every`
 
 
@@ -84,6 +86,7 @@ class Service:
     tokens: TokenService
     state: State
     keyring: KeyRing
+    renewals: Renewals
     check_store: Callable[[], Awaitable[None]]
 
 
@@ -98,14 +101,19 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
         state = await stack.enter_async_context(_state(settings, metrics))
         stores = _stores(settings, metrics)
         stack.push_async_callback(stores.close)
-        stretcher = Stretcher()
-        stack.callback(stretcher.close)
         serving_since = await state.clusters.now()
         await parts.require_same_masters(state, settings)
         wakeups, turns = state.wakeups, Turns()
         crowds = Crowds(state.clusters, settings.policies(), serving_since=serving_since)
         documents = Documents(stores.cookies)
-        keyring = KeyRing(stores.masters, state.epochs, stretcher, parts.profiles(settings))
+        keyring = _keyring(stack, state, stores, settings=settings)
+
+        renewals = Renewals(
+            keyring=keyring,
+            epochs=state.epochs,
+            intervals=parts.intervals(settings),
+            now=state.clusters.now,
+        )
 
         def may_act() -> bool:
             return leadership.may_act()
@@ -164,7 +172,9 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
                 poke=leadership.poke,
                 turns=turns,
             ),
-            queries=Queries(states=state.clusters, documents=documents, crowds=crowds),
+            queries=Queries(
+                states=state.clusters, documents=documents, crowds=crowds, renewals=renewals
+            ),
             tokens=tokens,
             emergencies=state.emergencies,
             wakeups=wakeups,
@@ -189,8 +199,17 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             tokens=tokens,
             state=state,
             keyring=keyring,
+            renewals=renewals,
             check_store=stores.cookies.check,
         )
+
+
+def _keyring(
+    stack: AsyncExitStack, state: State, stores: SecretStores, *, settings: Settings
+) -> KeyRing:
+    stretcher = Stretcher()
+    stack.callback(stretcher.close)
+    return KeyRing(stores.masters, state.epochs, stretcher, parts.profiles(settings))
 
 
 @asynccontextmanager
@@ -254,6 +273,9 @@ async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
         metronome.every(_BEAT, beats.forgiving(service.leadership.tick))
         metronome.every(beats.flush_every(settings, _FLUSH), beats.forgiving(service.crowds.flush))
         metronome.every(_FLUSH, beats.forgiving(service.tokens.flush_used))
+        metronome.every(
+            _RENEWAL, beats.forgiving(beats.of_leader(service.leadership, service.renewals.tick))
+        )
         metronome.start()
 
         reloads = Reloads(service, settings, read)

@@ -46,6 +46,18 @@ def flush_every(settings: Settings, longest: timedelta) -> timedelta:
     return min([longest, *(life / 3 for life in lives)])
 
 
+def of_leader(
+    leadership: Leadership, call: Callable[[], Awaitable[None]]
+) -> Callable[[], Awaitable[None]]:
+    """What only the replica that leads does."""
+
+    async def attempt() -> None:
+        if leadership.is_leading:
+            await call()
+
+    return attempt
+
+
 def forgiving(call: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
     """What is repeated anyway ends nothing when it fails, and says so in one line."""
 

@@ -16,6 +16,7 @@ from rotator.settings.state_stores import PostgresStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from datetime import timedelta
 
     from rotator.adapters.state.postgres.server import Server
     from rotator.adapters.state.store import State
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 def profiles(settings: Settings) -> Mapping[MasterName, KdfParameters]:
     """How each master's next epoch will be stretched."""
     return {name: profile(master.kdf, master.profile) for name, master in settings.masters.items()}
+
+
+def intervals(settings: Settings) -> Mapping[MasterName, timedelta | None]:
+    """How often each master has a new epoch; None: by hand alone."""
+    return {name: master.rotate_every for name, master in settings.masters.items()}
 
 
 def limits(settings: Settings) -> Limits:

@@ -67,6 +67,7 @@ class Reloads:
             at = await service.state.clusters.now()
             await service.state.clusters.declare(list(settings.clusters), now=at)
         service.keyring.parameters = parts.profiles(settings)
+        service.renewals.intervals = parts.intervals(settings)
         service.crowds.policies = settings.policies()
         service.throttle.limits = parts.limits(settings)
         service.doors.per_address = settings.connections_per_address

@@ -26,7 +26,7 @@ from rotator.cli.session import (
 
 _NAME = "rotator"
 _HELP = """\
-Rotates the cookies of Erlang clusters: by hand, and at once when one has leaked.
+Rotates the cookies of Erlang clusters: by schedule, by hand, and at once when one has leaked.
 
 Beside the nodes runs `rotator agent`, which has a help of its own.
 
@@ -43,6 +43,7 @@ _MODULES: Final = {
     "lifecycle": (
         "init", "import", "abort", "rollback", "hold", "release", "extend-grace", "end-grace",
     ),
+    "schedules": ("pause", "resume"),
     "nodes": ("nodes", "excuse", "leave", "remove"),
     "tokens": ("token",),
     "server": ("serve", "demo", "master"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from rotator.cli import schedules
 from rotator.cli.durations import age, instant, seconds_between, spoken
 
 if TYPE_CHECKING:
@@ -42,7 +43,10 @@ def words(name: str) -> str:
 
 
 def is_degraded(cluster: v1.Cluster) -> bool:
-    """Whether something blocks that time alone will not mend, or the cluster is frozen."""
+    """Whether something blocks that time alone will not mend, it is frozen, or overdue."""
+    timed = (cluster.schedule, cluster.master)
+    if any(one is not None and one.overdue_since is not None for one in timed):
+        return True
     return cluster.state in _BROKEN_STATES or any(b.subject != CLOCK for b in cluster.blockers)
 
 
@@ -89,7 +93,8 @@ def _with_findings(count: int) -> str:
 
 def _waits(cluster: v1.Cluster, now: datetime) -> str:
     if not cluster.blockers:
-        return "-"
+        overdue = cluster.schedule.overdue_since if cluster.schedule else None
+        return "-" if overdue is None else f"its schedule: overdue for {age(overdue, now)}"
     first, *others = cluster.blockers
     more = f" and {len(others)} more" if others else ""
     return f"{blocker(first)}, for {age(first.since, now)}{more}"
@@ -126,8 +131,7 @@ def cluster(found: v1.Cluster, now: datetime) -> View:
         view.append(f"expected, and gone in good order: {', '.join(found.adoption.left)}")
     if found.adoption.findings:
         view.append(f"{_with_findings(found.adoption.findings)}: see `rotator nodes {found.name}`")
-    if found.next_due:
-        view.append(f"next rotation due: {when(found.next_due)}")
+    view += schedules.by_the_clock(found, now)
     if found.rotation:
         view += rotation(found.rotation, now)
     if found.blockers:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from rotator.domain.schedule import Begin, PassOver, TakeUp
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
 
 
 class Line(StrEnum):
-    """One write, to the state store (S, A, R, E, I) or to the secrets manager (K)."""
+    """One write, to the state store (S, T, A, R, E, I) or to the secrets manager (K)."""
 
+    T1 = "T1"
+    T2 = "T2"
     S1 = "S1"
     K1 = "K1"
     S2 = "S2"
@@ -135,5 +139,8 @@ Action = (
     | Enter
     | Lock
     | Excuse
+    | TakeUp
+    | PassOver
+    | Begin
     | Wait
 )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         RotationId,
     )
     from rotator.domain.rotation import Rotation
+    from rotator.domain.schedule import Progress
 
 GENESIS = FactsHead(seq=0, hash="0" * 64)
 
@@ -126,6 +127,7 @@ class Cluster:
     last_emergency_at: datetime | None = None
     members: Mapping[NodeName, Member] = field(default_factory=dict)
     blockers: tuple[Standing, ...] = ()
+    schedule: Progress | None = None  #: how far it has come in its schedule
     facts_head: FactsHead = GENESIS
 
     @property

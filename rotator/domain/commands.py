@@ -104,7 +104,7 @@ def why_not_start(crowd: Crowd, kind: Kind, *, force: bool) -> None:
         raise ClusterFrozen(f"the cluster is frozen: {frozen.detail}")
     if cluster.rotation is not None:
         raise RotationUnderway(cluster.rotation.id, ends=_what_ends(cluster.rotation))
-    recent = [at for at in cluster.recent_starts if crowd.now - at < _HOUR]
+    recent = [at for at in cluster.recent_starts if abs(crowd.now - at) < _HOUR]
     if len(recent) >= crowd.policy.max_rotations_per_hour:
         raise TooManyRotations(
             f"{len(recent)} rotations have begun within the hour, and the cap is"

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from rotator.domain.ids import MasterName, NodeName
+
+if TYPE_CHECKING:
+    from rotator.domain.schedule import Schedule
 
 #: Whom a cluster expects: these names, so many members, or None: nobody has to attest.
 Expectation = frozenset[NodeName] | int | None
@@ -35,6 +39,7 @@ class RotationPolicy:
     on_drift: OnDrift = OnDrift.HEAL
     ephemeral: bool = False  #: a lost member counts as left
     excuse_lost_after: timedelta | None = None  #: None: wait for an operator
+    schedule: Schedule | None = None  #: None: only by command
 
     @property
     def expects_members(self) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rotator.domain import adoption, drift
+from rotator.domain import schedule as schedules
 from rotator.domain.actions import (
     Action,
     Discard,
@@ -29,6 +30,7 @@ from rotator.domain.actions import (
 from rotator.domain.agreement import DocumentView, disagreement, frozen, view
 from rotator.domain.cluster import Blocker
 from rotator.domain.rotation import Kind, Phase, Rotation
+from rotator.domain.schedule import Begin, Rest
 from rotator.domain.version import Origin
 from rotator.domain.version import Stage as VersionStage
 
@@ -100,8 +102,7 @@ def _go_on(snapshot: Snapshot, document: DocumentView) -> Action | None:
     if lost is not None:
         return Excuse(node=lost.name)
     if cluster.rotation is None:
-        blockers = tuple(drift.drifters(snapshot.crowd))
-        return Wait(blockers=blockers) if blockers else None
+        return _while_idle(snapshot.crowd)
     scene = _Scene(
         crowd=snapshot.crowd,
         rotation=cluster.rotation,
@@ -111,6 +112,19 @@ def _go_on(snapshot: Snapshot, document: DocumentView) -> Action | None:
     if scene.rotation.abort_requested:
         return _while_aborting(scene)
     return _WHILE[scene.rotation.phase](scene)
+
+
+def _while_idle(crowd: Crowd) -> Action | None:
+    if any(standing.blocker.subject == "frozen" for standing in crowd.cluster.blockers):
+        return Wait()  # it has thawed: that is written before anything begins
+    drifting = tuple(drift.drifters(crowd))
+    wanted = schedules.turn(crowd)
+    if isinstance(wanted, Rest):
+        blockers = (*drifting, *wanted.blockers)
+        return Wait(until=wanted.until, blockers=blockers) if blockers or wanted.until else None
+    if drifting and isinstance(wanted, Begin):
+        return Wait(blockers=drifting)
+    return wanted
 
 
 def _while_initialising(snapshot: Snapshot) -> Action:
@@ -164,7 +178,8 @@ def _while_installing(scene: _Scene) -> Action:
     crowd, rotation = scene.crowd, scene.rotation
     deadline = rotation.entered_at + crowd.policy.install_timeout
     gate = adoption.not_holding if crowd.now < deadline else adoption.nobody_holding
-    blockers = (*drift.drifters(crowd), *gate(crowd, rotation))
+    closed = schedules.outside_window(crowd)
+    blockers = (*drift.drifters(crowd), *gate(crowd, rotation), *closed)
     return _gate(scene, blockers, Enter(line=Line.S3), deadline=deadline)
 
 
@@ -203,6 +218,7 @@ def _while_in_grace(scene: _Scene) -> Action:
         blockers.append(
             Blocker(code="grace_window", subject="clock", detail="the way back is open")
         )
+    blockers += schedules.outside_window(crowd)
     return _gate(scene, blockers, Enter(line=Line.S6), deadline=ends_at)
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     )
     from rotator.domain.rotation import Rotation
 
+#: How `opened_for` of an epoch begins whose secret a person gave.
+IMPORTED = "import "
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainedFact:
@@ -53,6 +56,12 @@ class EpochRow:
     number: EpochNumber
     opened_for: str
     is_open: bool  #: it was seen in the secrets manager
+    opened_at: datetime | None = None  #: when it was first seen there
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether a person gave its secret; what it was opened for says so, in both stores."""
+        return self.opened_for.startswith(IMPORTED)
 
 
 class ClusterStates(Protocol):
@@ -162,8 +171,13 @@ class Epochs(Protocol):
         """One epoch."""
         ...
 
-    async def mark_open(self, master: MasterName, number: EpochNumber) -> None:
-        """It was seen in the secrets manager; from now on its absence is an error."""
+    async def mark_open(
+        self, master: MasterName, number: EpochNumber, *, fact: Fact | None = None
+    ) -> None:
+        """It was seen in the secrets manager; from now on its absence is an error.
+
+        The first time sets `opened_at` by the database's clock, and writes *fact* with it.
+        """
         ...
 
 

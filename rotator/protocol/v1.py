@@ -185,6 +185,55 @@ class Adoption:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduledRun:
+    """The last rotation that the schedule has begun."""
+
+    slot: str  #: the instant of the cron expression that it is for
+    at: str
+    rotation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassedOver:
+    """The last slot that no rotation began for."""
+
+    slot: str
+    at: str
+    why: str  #: fresh, window_closed or paused
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """When a cluster is rotated by itself."""
+
+    cron: str
+    timezone: str
+    jitter_seconds: float
+    window_seconds: float | None  #: None: a rotation may begin and go on at any time
+    spacing_seconds: float
+    next_runs: list[str]  #: when the next rotations begin; none while it is paused
+    overdue_since: str | None  #: current is older than the schedule wants
+    paused_at: str | None = None
+    paused_by: str = ""
+    pause_reason: str = ""
+    last_run: ScheduledRun | None = None
+    last_passed_over: PassedOver | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Master:
+    """The master secret that a cluster's next version comes from: its newest epoch."""
+
+    name: str
+    epoch: int
+    opened_at: str
+    imported: bool  #: only a person renews it
+    next_due: str | None  #: None: it is renewed by command alone
+    overdue_since: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """``GET /v1/clusters/{cluster}``."""
 
@@ -197,8 +246,10 @@ class Cluster:
     rotation: Rotation | None
     adoption: Adoption
     blockers: list[Blocker]
-    next_due: str | None
+    next_due: str | None  #: when the next scheduled rotation begins
     current_since: str | None
+    schedule: Schedule | None = None  #: None: it is rotated by command alone
+    master: Master | None = None  #: None: no epoch is open yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from rotator.domain import invariants, steps
 from rotator.errors import RotatorError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rotator.domain.ids import ClusterName, Fence
     from rotator.domain.liveness import Crowd
@@ -27,19 +27,26 @@ TOLERANCE: Final = timedelta(minutes=5)
 class Clock:
     """The wall clock beside the monotonic one."""
 
-    def __init__(self, *, states: ClusterStates, crowds: Crowds, fence: Fence) -> None:
+    def __init__(
+        self,
+        *,
+        states: ClusterStates,
+        crowds: Crowds,
+        fence: Fence,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._states = states
         self._crowds = crowds
         self._fence = fence
         self._wall = crowds.serving_since
-        self._monotonic = time.monotonic()
+        self._read_monotonic = monotonic  #: seconds
+        self._monotonic = monotonic()
         self._jumps: dict[ClusterName, timedelta] = {}
 
     async def jumped(self) -> Sequence[ClusterName]:
         """The clusters to look at because the clock has jumped since the last call; else none."""
-        names = await self._states.names()
         now = await self._states.now()
-        monotonic = time.monotonic()
+        monotonic = self._read_monotonic()
         self._crowds.in_touch(now=now)
         jump = (now - self._wall) - timedelta(seconds=monotonic - self._monotonic)
         self._wall, self._monotonic = now, monotonic
@@ -47,6 +54,7 @@ class Clock:
             return ()
         log.warning("clock jumped", extra={"seconds": round(jump.total_seconds())})
         self._crowds.serving_since = now
+        names = await self._states.names()
         for name in names:
             self._note(name, jump)
         return names

@@ -44,6 +44,14 @@ class Order(Protocol):
         ...
 
 
+class ScheduleOrder(Protocol):
+    """A decision about a cluster's schedule; see `rotator.domain.schedule_steps`."""
+
+    def __call__(self, crowd: Crowd, request: Request, /) -> Change:
+        """The change, or a `Conflict`."""
+        ...
+
+
 #: Orders that are a line of the order of writes.
 _LINES: Final[dict[Order, Line]] = {orders.abort: Line.A1, orders.roll_back: Line.R1}
 
@@ -178,6 +186,22 @@ class Commands:
         line = _LINES.get(order)
         cluster = await self._changes.make(rotation.cluster, decide, line=line, receipt=receipt)
         return cluster.rotation or rotation
+
+    async def order_schedule(
+        self,
+        name: ClusterName,
+        order: ScheduleOrder,
+        *,
+        by: str,
+        reason: str,
+        receipt: ReceiptFor | None = None,
+    ) -> Cluster:
+        """Pause or resume the cluster's schedule; the cluster after it."""
+
+        def decide(crowd: Crowd) -> Change:
+            return order(crowd, Request(by=by, reason=reason, at=crowd.now))
+
+        return await self._changes.make(name, decide, receipt=receipt)
 
     async def excuse(
         self,

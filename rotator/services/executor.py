@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from rotator import failpoints
 from rotator.domain import document as documents
-from rotator.domain import invariants, steps
+from rotator.domain import invariants, schedule_steps, steps
 from rotator.domain.actions import (
     Discard,
     Enter,
@@ -26,7 +26,11 @@ from rotator.domain.actions import (
     Wait,
 )
 from rotator.domain.cluster import Change
+from rotator.domain.commands import Start
 from rotator.domain.document import ClusterDocument, Stamp, StoredVersion
+from rotator.domain.ids import RotationId
+from rotator.domain.rotation import Kind
+from rotator.domain.schedule import Begin, PassOver, TakeUp
 from rotator.errors import (
     FenceLost,
     InvariantViolated,
@@ -34,6 +38,7 @@ from rotator.errors import (
     StoreDocumentInvalid,
     StoreUnreachable,
 )
+from rotator.services.commands import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,6 +105,25 @@ class Executor:
                 document = await self.first_document(cluster, None, fence=fence)
                 await self.create(cluster.name, document)
                 return None
+            case Stage() | Promote() | Retire() | Discard() | RollBack() | Revoke():
+                if stored is None:
+                    raise InvariantViolated("there is no document to write over")
+                line, document = await self._rewritten(action, cluster, stored.document, fence)
+                await self._replace(cluster.name, document, line, mark=stored.mark)
+                return None
+            case _:
+                return await self._decided(action, crowd, stored, fence=fence)
+
+    async def _decided(
+        self,
+        action: Enter | Lock | Excuse | TakeUp | PassOver | Begin,
+        crowd: Crowd,
+        stored: Stored | None,
+        *,
+        fence: Fence,
+    ) -> Change:
+        """One write to the state store."""
+        match action:
             case Enter():
                 return await self._enter(action.line, crowd, stored, fence=fence)
             case Lock():
@@ -107,12 +131,13 @@ class Executor:
             case Excuse():
                 change = steps.excuse_lost(crowd, action.node)
                 return await self._save(crowd, change, None, fence)
-            case _:
-                if stored is None:
-                    raise InvariantViolated("there is no document to write over")
-                line, document = await self._rewritten(action, cluster, stored.document, fence)
-                await self._replace(cluster.name, document, line, mark=stored.mark)
-                return None
+            case TakeUp():
+                return await self._save(crowd, schedule_steps.take_up(crowd), Line.T1, fence)
+            case PassOver():
+                change = schedule_steps.pass_over(crowd, action)
+                return await self._save(crowd, change, Line.T2, fence)
+            case Begin():
+                return await self._begin(action, crowd, stored, fence=fence)
 
     async def _rewritten(
         self,
@@ -205,6 +230,22 @@ class Executor:
         stored = await self._documents.read(cluster)
         if stored is None or stored.document != document:
             raise StoreConflict("the document read back is not the one that was written")
+
+    async def _begin(
+        self, action: Begin, crowd: Crowd, stored: Stored | None, *, fence: Fence
+    ) -> Change:
+        """S1 by the clock. The slot is settled in the same write, so none begins twice."""
+        if stored is None:
+            raise InvariantViolated("there is no document to rotate")
+        wanted = Start(
+            id=RotationId(new_id(crowd.now)),
+            kind=Kind.SCHEDULED,
+            epoch=await self._keyring.current_epoch(crowd.cluster.master or crowd.policy.master),
+        )
+        change = schedule_steps.begin(
+            crowd, wanted, slot=action.slot, last_used=stored.document.last_version
+        )
+        return await self._save(crowd, change, Line.S1, fence)
 
     async def _enter(
         self, line: Line, crowd: Crowd, stored: Stored | None, *, fence: Fence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
@@ -19,12 +20,15 @@ from rotator.errors import (
     WeakMaster,
 )
 from rotator.ports.master_store import Epoch
+from rotator.ports.state_store import IMPORTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from rotator.domain.actions import Line
     from rotator.domain.cookie import Cookie
+    from rotator.domain.facts import Fact
     from rotator.domain.ids import ClusterUid, EpochNumber, MasterName, VersionNumber
     from rotator.domain.kdf import KdfParameters
     from rotator.ports.key_stretcher import KeyStretcher
@@ -115,10 +119,11 @@ class KeyRing:
         *,
         line: Line | None = None,
         secret: MasterSecret | None = None,
+        fact: Fact | None = None,
     ) -> Epoch:
         """Write the epoch unless it is there (KE1, KI1); what is there then wins.
 
-        A new one gets *secret*, or a random one. Repeating it is harmless.
+        A new one gets *secret*, or a random one, and *fact* tells of it. Repeating it is harmless.
         """
         row = await self._epochs.get(master, epoch)
         wanted = Epoch(
@@ -137,14 +142,23 @@ class KeyRing:
         except failpoints.AnswerLost as lost:
             raise StoreUnreachable(str(lost)) from None
         _require_ours(there, row, master, epoch)
-        await self._epochs.mark_open(master, epoch)
+        await self._epochs.mark_open(master, epoch, fact=fact)
         return there
 
     async def renew(self, master: MasterName, secret: MasterSecret | None) -> EpochNumber:
         """Open the next epoch, with *secret* or a random one; later versions come from it."""
         self._kdf(master)
-        epoch = await self.next_epoch(master, f"renewal {secrets.token_hex(8)}")
+        purpose = "renewal " if secret is None else IMPORTED
+        epoch = await self.next_epoch(master, f"{purpose}{secrets.token_hex(8)}")
         await self.open(master, epoch, secret=secret)
+        return epoch
+
+    async def renew_when_due(self, master: MasterName, due_at: datetime, fact: Fact) -> EpochNumber:
+        """Open the epoch for this due date, with *fact*; again for the same date: no change."""
+        self._kdf(master)
+        epoch = await self.next_epoch(master, f"due {due_at.isoformat()}")
+        told = replace(fact, details={**fact.details, "epoch": epoch})
+        await self.open(master, epoch, fact=told)
         return epoch
 
     def _kdf(self, master: MasterName) -> KdfParameters:

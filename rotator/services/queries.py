@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from rotator.domain import adoption
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from rotator.domain.document import ClusterDocument, StoredVersion
     from rotator.domain.ids import ClusterName, ClusterUid, NodeName, VersionNumber
     from rotator.domain.liveness import Crowd
+    from rotator.domain.renewal import MasterStanding
     from rotator.ports.state_store import ClusterStates
     from rotator.services.crowds import Crowds
     from rotator.services.documents import Documents
+    from rotator.services.renewals import Renewals
 
 
 class Changing(RotatorError):
@@ -35,6 +37,7 @@ class ClusterReport:
     crowd: Crowd
     state: str  #: uninitialised, initialising, stable, rotating, frozen or undeclared
     on_current: int  #: members proven to use current for themselves and for every pair
+    master: MasterStanding | None = None  #: what its cookies come from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +60,12 @@ class Queries:
         states: ClusterStates,
         documents: Documents,
         crowds: Crowds,
+        renewals: Renewals | None = None,
     ) -> None:
         self.states = states
         self._documents = documents
         self._crowds = crowds
+        self._renewals = renewals
 
     async def crowd(self, name: ClusterName) -> Crowd:
         """The cluster and its members now; `NotFound`."""
@@ -71,7 +76,11 @@ class Queries:
 
     async def cluster(self, name: ClusterName) -> ClusterReport:
         """One cluster; `NotFound`."""
-        return _report(await self.crowd(name))
+        report = _report(await self.crowd(name))
+        master = report.crowd.cluster.master
+        if self._renewals is None or master is None:
+            return report
+        return replace(report, master=await self._renewals.standing(master))
 
     async def clusters(self, is_visible: Callable[[ClusterName], bool]) -> list[ClusterReport]:
         """All that the caller may see, by name."""

@@ -86,6 +86,7 @@ class Reconciler:
         turns: Turns,
         on_pass: Callable[[str], None] = lambda _outcome: None,
         may_act: Callable[[], bool] = lambda: True,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._turns = turns
         self._states = states
@@ -101,7 +102,7 @@ class Reconciler:
         self.is_halted = False
         self._paces: dict[ClusterName, _Pace] = {}
         self._announced: dict[ClusterName, Generation] = {}
-        self._clock = Clock(states=states, crowds=crowds, fence=fence)
+        self._clock = Clock(states=states, crowds=crowds, fence=fence, monotonic=monotonic)
         self._standings = Standings(states=states, fence=fence)
         self._notices = Notices()
         self._slots = asyncio.Semaphore(AT_ONCE)
@@ -301,7 +302,9 @@ class Reconciler:
 
     def _pause(self, crowd: Crowd, waiting: Wait) -> float:
         if crowd.cluster.rotation is None and crowd.cluster.is_initialised:
-            return _RESYNC
+            if waiting.until is None or waiting.until <= crowd.now:
+                return _RESYNC
+            return min(_RESYNC, (waiting.until - crowd.now).total_seconds())
         if waiting.until is None or waiting.until <= crowd.now:
             return 1.0
         return min(1.0, (waiting.until - crowd.now).total_seconds())

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, mod
 
 from rotator.domain.ids import NODE_NAME, MasterName, NodeName
 from rotator.domain.policy import Expectation, OnDrift, RotationPolicy
+from rotator.settings.schedules import Schedule
 from rotator.settings.values import Count, Duration, Flag, PositiveDuration, Section, suggestion
 
 #: What the API takes for a node's name; another one could never attest.
@@ -96,6 +97,8 @@ class Cluster(Section):
     members: Members
     master: Annotated[MasterName, AfterValidator(_is_declared)] = MasterName("default")
     #: Which master its cookies come from.
+    schedule: Schedule | None = None
+    #: When it is rotated by itself; without: only by command.
     adoption: Literal["hot"] = "hot"
     #: How running nodes get a new cookie; restart is not in this version.
     on_drift: OnDrift = OnDrift.HEAL
@@ -110,6 +113,14 @@ class Cluster(Section):
     #: How soon after one emergency another needs force; 0: never.
     max_rotations_per_hour: Annotated[Count, Field(ge=1, le=1000)] = 4
     #: Scheduled and manual ones together; emergencies have their cool-down.
+
+    @model_validator(mode="before")
+    @classmethod
+    def _means_its_schedule(cls, value: object) -> object:
+        # A schedule whose lines are all comments is none that somebody has left out.
+        if isinstance(value, dict) and value.get("schedule", ...) is None:
+            return {**value, "schedule": {}}
+        return value
 
     def policy(self) -> RotationPolicy:
         """As the domain takes it."""
@@ -128,4 +139,5 @@ class Cluster(Section):
             on_drift=self.on_drift,
             ephemeral=members.ephemeral,
             excuse_lost_after=members.on_lost.after,
+            schedule=None if self.schedule is None else self.schedule.schedule(),
         )

@@ -13,14 +13,13 @@ from rotator.settings.values import suggestion
 
 #: What the design has and this version has not: refused, rather than accepted and not done.
 _LATER: Final = {
-    "schedule": "schedules are not in this version; rotate with `rotator rotate`",
     "rollout": "rolling restarts are not in this version",
-    "rotate_every": "scheduled renewal is not in this version; renew with `rotator master rotate`",
 }
 _KINDS: Final = {"auth": METHODS, "state_store": STATES}
 _SECRETS: Final = frozenset({"token", "secret_id", "jwt", "password", "secret", "cookie"})
 _EXAMPLES: Final = {
     "members": "write members: {expect: none}, or a count, or a list of node names",
+    "cron": "write five fields, such as cron: 0 3 * * sun",
     "expect": "write `none`, a count, or a list of node names",
     "secret_store": "write {kind: local, directory: …} or {kind: vault, …}",
     "clusters": "declare at least one cluster",

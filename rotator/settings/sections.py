@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import ipaddress
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from rotator.domain.ids import ClusterName, MasterName
 from rotator.domain.policy import RotationPolicy
 from rotator.settings.clusters import Cluster, Members, OnLost
 from rotator.settings.limits import Limits
+from rotator.settings.schedules import Schedule
 from rotator.settings.secret_stores import METHODS, STORES, AwsStore, LocalStore, VaultStore
 from rotator.settings.state_stores import STATES, PostgresStore, SqliteStore
-from rotator.settings.values import Flag, Location, Name, Port, Section, Text
+from rotator.settings.values import Flag, Location, Name, Port, PositiveDuration, Section, Text
 
 _CONNECTIONS: Final = 256
 
@@ -60,6 +62,12 @@ class Listen(Section):
         return self
 
 
+def _at_least_a_day(value: timedelta) -> timedelta:
+    if value < timedelta(days=1):
+        raise ValueError("this is at least 1d: every epoch stays in the secrets manager")
+    return value
+
+
 class Master(Section):
     """A master secret that cookies are derived from."""
 
@@ -67,6 +75,8 @@ class Master(Section):
     #: How it is stretched. A change applies to the next epoch.
     profile: Text = "rfc9106-low-memory"
     #: Named, sourced parameters (docs/reference/derivation.md).
+    rotate_every: Annotated[PositiveDuration, AfterValidator(_at_least_a_day)] | None = None
+    #: How old an epoch gets before the service opens the next one; without: only by command.
 
 
 class Log(Section):
@@ -116,6 +126,7 @@ class Settings(Section):
 _BELOW_CLUSTER: Final[dict[tuple[str, ...], type[Section]]] = {
     (): Cluster,
     ("members",): Members,
+    ("schedule",): Schedule,
     ("members", "on_lost"): OnLost,
 }
 _ALONE: Final[dict[str, type[Section]]] = {"listen": Listen, "log": Log, "limits": Limits}

@@ -16,6 +16,8 @@ _STANDARD: Final = "tag:yaml.org,2002:"
 _TYPED: Final = frozenset(_STANDARD + kind for kind in ("int", "float", "bool", "null"))
 #: Kept as the text that it is: nothing here is an instant or a merged mapping.
 _TEXT: Final = frozenset(_STANDARD + kind for kind in ("str", "timestamp", "merge", "value"))
+_BEGINS_WITH_A_STAR: Final = "while scanning an alias"
+_QUOTE: Final = "; put text that begins with * in quotes"
 _NOT_SHOWN: Final = "…"
 _LONGEST_SHOWN: Final = 63
 
@@ -125,7 +127,8 @@ def _parse(name: str, text: str) -> Source:
         at = error.problem_mark or error.context_mark
         where = f"{name}:{at.line + 1}:{at.column + 1}" if at else name
         why = "" if isinstance(error, _Refused) else "this is not YAML: "
-        raise ConfigurationError(f"{where}: {why}{error.problem}") from None
+        hint = _QUOTE if (error.context or "").startswith(_BEGINS_WITH_A_STAR) else ""
+        raise ConfigurationError(f"{where}: {why}{error.problem}{hint}") from None
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         where = f"{name}:{before.count(chr(10)) + 1}:{len(before.rpartition(chr(10))[2]) + 1}"

@@ -35,6 +35,7 @@ SERVER_ONLY = frozenset(
         "alembic",
         "apscheduler",
         "argon2",
+        "cronsim",
         "cryptography",
         "fastapi",
         "hvac",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cache
 
 import pytest
 
 from rotator.domain.actions import Line, Wait
+from rotator.domain.calendar import Calendar
 from rotator.domain.ids import NodeName
 from rotator.domain.rotation import Kind, Phase
+from rotator.domain.schedule import Schedule
 from rotator.domain.version import Origin
 from rotator.errors import PhaseForbids
 from rotator.testing.factories import a_policy
@@ -153,6 +156,34 @@ def _emergency_in_two_rounds(run: Run) -> None:
     run.rest()
 
 
+def _scheduled(run: Run) -> None:
+    """One slot that a rotation begins for, and one for which the version is young enough."""
+    _init(run)
+    world = run.world
+    calendar = Calendar("0 7 * * *", UTC)
+    schedule = Schedule(calendar=calendar, jitter=0 * SECOND, spacing=600 * SECOND)
+    world.policy = replace(world.policy, schedule=schedule)
+    run.until(None)
+    assert run.step()
+    for rotates_before in (False, True):
+        slot = calendar.after(world.now)
+        assert slot is not None
+        if rotates_before:
+            _leap(run, slot - 300 * SECOND)
+            world.start()
+            run.rest()
+        _leap(run, slot)
+        while run.step():
+            pass
+        run.rest()
+
+
+def _leap(run: Run, to: datetime) -> None:
+    run.world.now = to
+    for node in run.world.nodes.values():
+        run.world.heartbeat(node)
+
+
 _ORDINARY = (
     Phase.STAGED,
     Phase.INSTALLING,
@@ -165,6 +196,7 @@ SCRIPTS: dict[str, Script] = {
     "init": _init,
     "import": _import,
     "manual": _manual,
+    "scheduled": _scheduled,
     "rounds": _emergency_in_two_rounds,
     **{f"abort-{p}": _abort_from(p) for p in _ORDINARY[:2]},
     **{f"rollback-{p}": _roll_back_from(p) for p in (Phase.ROLLING_OUT, Phase.GRACE)},

@@ -21,6 +21,7 @@ from rotator.domain import (
     invariants,
     membership,
     orders,
+    schedule_steps,
     steps,
 )
 from rotator.domain.actions import (
@@ -57,6 +58,7 @@ from rotator.domain.liveness import Crowd, Liveness
 from rotator.domain.policy import RotationPolicy
 from rotator.domain.resolver import Snapshot, resolve, view
 from rotator.domain.rotation import Kind, Phase, Rotation
+from rotator.domain.schedule import Begin, PassOver, TakeUp
 from rotator.domain.version import Origin
 from rotator.domain.version import Stage as VersionStage
 from rotator.errors import InvariantViolated, StaleGeneration, StoreDocumentInvalid
@@ -294,8 +296,27 @@ class World:
                 self.save(steps.lock_again(self.crowd()), Line.E1)
             case Excuse(node=node):
                 self.save(steps.excuse_lost(self.crowd(), node))
+            case TakeUp() | PassOver() | Begin():
+                self._keep_time(action)
             case _:
                 self._rewrite(action, repeat=repeat)
+
+    def _keep_time(self, action: TakeUp | PassOver | Begin) -> None:
+        if isinstance(action, TakeUp):
+            self.save(schedule_steps.take_up(self.crowd()), Line.T1)
+            return
+        if isinstance(action, PassOver):
+            self.save(schedule_steps.pass_over(self.crowd(), action), Line.T2)
+            return
+        assert self.document is not None
+        wanted = Start(
+            id=RotationId(f"r{len(self.rotations) + 1}"),
+            kind=Kind.SCHEDULED,
+            epoch=max(self.epochs),
+        )
+        last = self.document.last_version
+        change = schedule_steps.begin(self.crowd(), wanted, slot=action.slot, last_used=last)
+        self.save(change, Line.S1)
 
     def _rewrite(self, action: Action, *, repeat: bool) -> None:
         assert self.document is not None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -13,9 +14,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as of_hypothesis
 from hypothesis import strategies as st
 
+from rotator.domain.calendar import Calendar
 from rotator.domain.policy import RotationPolicy
+from rotator.domain.schedule import Schedule
 from rotator.errors import ConfigurationError
-from rotator.settings import Settings, load
+from rotator.settings import Settings, load, schedules
 from rotator.settings.clusters import Cluster, Members, OnLost
 from rotator.settings.limits import Limits
 from rotator.settings.secret_stores import METHODS, STORES, VaultStore
@@ -282,7 +285,6 @@ clusters:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("schedule: {cron: '0 3 * * 0'}", "schedule: schedules are not in this version"),
         ("rollout: {strategy: rolling}", "rollout: rolling restarts are not in this version"),
         ("adoption: restart", "adoption: restart is not in this version"),
         ("adoption: hott", "adoption: this is one of: hot; did you mean 'hot'?"),
@@ -309,6 +311,40 @@ def test_a_mistake_in_a_cluster_is_explained(written: Written, line: str, said: 
     [only] = _refusal(written(_with_cluster(line)))
 
     assert only.startswith("rotator.yaml:5:5: clusters.orders")
+    assert said in only
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        ("{cron: '0 25 * * 0'}", "schedule.cron: the second field is the hour: 0 to 23"),
+        ("{cron: 0 3 * *}", "schedule.cron: a cron expression has five fields"),
+        ("{cron: 7}", "schedule.cron: text is expected"),
+        ("{timezone: UTC}", "schedule: the setting 'cron' is missing; write five fields"),
+        ("", "schedule: the setting 'cron' is missing"),
+        (
+            "{cron: 0 3 * * *, jiter: 5m}",
+            "schedule: unknown setting 'jiter'; did you mean 'jitter'?",
+        ),
+        (
+            "{cron: 0 3 * * *, timezone: Europe/Berln}",
+            "timezone: there is no such time zone; did you mean 'Europe/Berlin'?",
+        ),
+        (
+            "{cron: 0 3 * * *, timezone: ../../etc/passwd}",
+            "timezone: there is no such time zone; write it as in Europe/Berlin, or UTC",
+        ),
+        ("{cron: 0 3 * * *, timezone: localtime}", "timezone: write a place's zone"),
+        ("{cron: 0 3 * * *, window: 10m}", "schedule: jitter is shorter than window"),
+        ("{cron: 0 3 * * *, window: 0}", "schedule.window: this is more than 0"),
+        ("{cron: 0 * * * *}", "schedule: two of these times are only 60m apart"),
+    ],
+)
+def test_a_mistake_in_a_schedule_is_explained(written: Written, schedule: str, said: str) -> None:
+    """By line and column, with what the field may hold, and without what was given."""
+    [only] = _refusal(written(_with_cluster(f"schedule: {schedule}")))
+
+    assert re.match(r"rotator\.yaml:5:\d+: clusters\.orders\.schedule", only)
     assert said in only
 
 
@@ -438,11 +474,42 @@ def test_a_mistake_about_the_secret_store_is_explained(
     assert said in only
 
 
-def test_renewal_by_the_clock_is_refused_by_name(written: Written) -> None:
-    """A master that would silently never be renewed is worse than a refusal."""
-    [only] = _refusal(written(f"{LEAST}masters: {{default: {{rotate_every: 90d}}}}\n"))
+def test_a_master_is_renewed_at_most_once_a_day(written: Written) -> None:
+    """Every epoch stays in the secrets manager, so a loop of them is refused."""
+    [only] = _refusal(written(f"{LEAST}masters: {{default: {{rotate_every: 23h}}}}\n"))
 
-    assert only.startswith("rotator.yaml:5:21: masters.default: rotate_every: scheduled renewal")
+    assert only.startswith("rotator.yaml:5:21: masters.default.rotate_every: this is at least 1d")
+
+
+def test_a_schedule_reaches_the_policy(written: Written) -> None:
+    """Expression and zone as a calendar, the limits under their own names."""
+    line = "schedule: {cron: 0 3 * * sun, timezone: Europe/Berlin, jitter: 20m, window: 4h, spacing: 0}"
+    schedule = load(written(_with_cluster(line))).policies()["orders"].schedule
+
+    assert schedule == Schedule(
+        calendar=Calendar("0 3 * * sun", ZoneInfo("Europe/Berlin")),
+        jitter=timedelta(minutes=20),
+        window=timedelta(hours=4),
+        spacing=timedelta(),
+    )
+
+
+def test_an_expression_that_begins_with_a_star_wants_quotes(written: Written) -> None:
+    """YAML takes the star for an alias; the message says what to do."""
+    [only] = _refusal(written(_with_cluster("schedule: {cron: */15 * * * *}")))
+
+    assert only.startswith("rotator.yaml:5:23: ")
+    assert only.endswith("; put text that begins with * in quotes")
+
+
+def test_a_machine_without_time_zones_says_so(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image without tzdata names what is missing instead of the setting."""
+    monkeypatch.setattr(schedules, "available_timezones", set)
+    [only] = _refusal(written(_with_cluster("schedule: {cron: 0 3 * * *, timezone: Nowhere}")))
+
+    assert "install tzdata, or write UTC" in only
 
 
 @pytest.mark.parametrize(
@@ -656,7 +723,7 @@ def test_kinds_of_state_stores_are_suggested(written: Written) -> None:
 
 
 def _sections() -> Iterator[type[Section]]:
-    yield from (Settings, Listen, Limits, Log, Master, Cluster, Members, OnLost)
+    yield from (Settings, Listen, Limits, Log, Master, Cluster, Members, OnLost, schedules.Schedule)
     yield from (*STORES.values(), *METHODS.values(), *STATES.values())
 
 
@@ -680,6 +747,7 @@ def test_suggestions_know_every_section() -> None:
         ("limits",): Limits,
         ("masters", "any"): Master,
         ("clusters", "any"): Cluster,
+        ("clusters", "any", "schedule"): schedules.Schedule,
         ("clusters", "any", "members"): Members,
         ("clusters", "any", "members", "on_lost"): OnLost,
         **{("secret_store", kind): section for kind, section in STORES.items()},

@@ -15,6 +15,7 @@ from rotator.domain import cluster as cluster_module
 from rotator.domain import facts as facts_module
 from rotator.domain import ids
 from rotator.domain import rotation as rotation_module
+from rotator.domain import schedule as schedule_module
 from rotator.domain import version as version_module
 
 if TYPE_CHECKING:
@@ -25,7 +26,14 @@ T = TypeVar("T")
 #: The domain imports its types for type checkers alone; here they are needed at run time.
 _NAMES = {
     name: value
-    for module in (ids, facts_module, version_module, rotation_module, cluster_module)
+    for module in (
+        ids,
+        facts_module,
+        version_module,
+        rotation_module,
+        schedule_module,
+        cluster_module,
+    )
     for name, value in vars(module).items()
     if not name.startswith("_")
 } | {"datetime": datetime, "Mapping": Mapping, "Any": Any}

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, insert, or_, select, update
 
-from rotator.adapters.state import news
+from rotator.adapters.state import chain, news
 from rotator.adapters.state import tables as t
 from rotator.adapters.state.batch import Batch
-from rotator.adapters.state.database import TOKENS, undisturbed
+from rotator.adapters.state.database import FACTS, TOKENS, about, undisturbed
 from rotator.adapters.state.mapping import from_json, instant_to_text, to_json
 from rotator.domain.ids import EpochNumber
 from rotator.ports.state_store import EmergencyRow, EpochRow, TokenRow
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from rotator.adapters.state.database import Database
+    from rotator.domain.facts import Fact
     from rotator.domain.ids import MasterName
 
 
@@ -80,15 +81,24 @@ class SqlEpochs:
         return from_json(EpochRow, row)
 
     @undisturbed
-    async def mark_open(self, master: MasterName, number: EpochNumber) -> None:
+    async def mark_open(
+        self, master: MasterName, number: EpochNumber, *, fact: Fact | None = None
+    ) -> None:
         """See the port."""
         table = t.epochs
-        async with self._database.transaction(f"epochs {master}") as connection:
-            await connection.execute(
+        opened_at = instant_to_text(await self._database.now())
+        subjects = [f"epochs {master}"]
+        subjects += [about(chain.SERVICE), FACTS] if fact is not None else []
+        async with self._database.transaction(*subjects) as connection:
+            opened = await connection.execute(
                 update(table)
                 .where(table.c.master == master, table.c.number == number)
-                .values(is_open=True)
+                .where(table.c.is_open.is_(False))
+                .values(is_open=True, opened_at=opened_at)
             )
+            if fact is not None and opened.rowcount:
+                head = await chain.head(connection, chain.SERVICE)
+                await chain.append(connection, chain.SERVICE, after=head, new=(fact,))
 
 
 async def _find_tokens(connection: AsyncConnection, ids: Collection[str]) -> dict[str, TokenRow]:

@@ -61,6 +61,7 @@ clusters: Final = Table(
     Column("recent_starts", _JSON, nullable=False),
     Column("last_emergency_at", _INSTANT),
     Column("blockers", _JSON, nullable=False),
+    Column("schedule", _JSON),
     Column("facts_seq", BigInteger, nullable=False),
     Column("facts_hash", _HASH, nullable=False),
 )
@@ -131,6 +132,7 @@ epochs: Final = Table(
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     Column("opened_for", _string(255), nullable=False),
     Column("is_open", Boolean, nullable=False),
+    Column("opened_at", _INSTANT),
     UniqueConstraint("master", "opened_for"),
 )
 tokens: Final = Table(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rotator.domain.facts import FactKind
 from rotator.domain.ids import (
     EpochNumber,
     MasterName,
@@ -19,6 +20,7 @@ from rotator.errors import InvariantViolated
 from rotator.ports.state_store import EmergencyRow
 from rotator.testing.factories import NOW
 from rotator.testing.state.values import (
+    a_fact,
     a_token,
     later,
 )
@@ -67,6 +69,23 @@ class EpochsContract:
         assert third is not None
         assert not third.is_open
         assert await state.epochs.get(master, EpochNumber(4)) is None
+
+    async def test_an_epoch_is_opened_once_with_its_fact(self, state: State, other: State) -> None:
+        """When it was first seen stays, however often it is seen; its fact is of that moment."""
+        master, fact = MasterName("default"), a_fact(FactKind.EPOCH_OPENED)
+        number = await state.epochs.allocate(master, "due 2026-11-23")
+        closed = await state.epochs.get(master, number)
+        assert closed is not None
+        assert (closed.is_open, closed.opened_at) == (False, None)
+        await state.epochs.mark_open(master, number, fact=fact)
+        first = await other.epochs.get(master, number)
+        assert first is not None
+        assert first.opened_at is not None
+        assert first.opened_at.tzinfo is not None
+        await other.epochs.mark_open(master, number, fact=fact)
+        assert await state.epochs.get(master, number) == first
+        told = [one.fact.kind for one in await state.clusters.facts(None)]
+        assert told.count(FactKind.EPOCH_OPENED) == 1
 
 
 class TokensContract:

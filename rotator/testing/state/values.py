@@ -32,6 +32,7 @@ from rotator.domain.ids import (
     VersionNumber,
 )
 from rotator.domain.rotation import Kind, Phase, Rotation
+from rotator.domain.schedule import PassedOver, Progress, Run, Skip
 from rotator.domain.version import Origin, Stage, Version
 from rotator.ports.state_store import ChainedFact, Receipt, TokenRow
 from rotator.testing.factories import NOW, a_member, a_version
@@ -118,6 +119,20 @@ def full_rotation() -> Rotation:
     )
 
 
+def full_progress() -> Progress:
+    """One with every field set."""
+    return Progress(
+        rules="0 3 * * sun Europe/Berlin",
+        since=NOW,
+        settled_until=later(hours=1),
+        paused_at=later(hours=2),
+        paused_by="token:1",
+        pause_reason="end of year",
+        run=Run(slot=NOW, at=later(minutes=1), rotation=RotationId("0000-r")),
+        skip=Skip(slot=NOW, at=later(minutes=2), why=PassedOver.FRESH, detail="version 11"),
+    )
+
+
 def full_cluster(before: Cluster) -> Cluster:
     """*before* with every field set to something else than its default."""
     imported = Version(
@@ -156,6 +171,7 @@ def full_cluster(before: Cluster) -> Cluster:
         last_emergency_at=NOW,
         members={A: member, B: a_member(B)},
         blockers=(standing,),
+        schedule=full_progress(),
     )
 
 

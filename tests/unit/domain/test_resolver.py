@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import pytest
 
@@ -20,9 +20,11 @@ from rotator.domain.actions import (
     Stage,
     Wait,
 )
-from rotator.domain.cluster import Cluster
+from rotator.domain.calendar import Calendar
+from rotator.domain.cluster import Blocker, Cluster, Standing
 from rotator.domain.resolver import Snapshot, resolve, view
-from rotator.domain.rotation import Phase
+from rotator.domain.rotation import Kind, Phase
+from rotator.domain.schedule import Begin, Progress, Schedule, TakeUp
 from rotator.domain.version import Origin
 from rotator.domain.version import Stage as VersionStage
 from rotator.testing.factories import (
@@ -42,6 +44,8 @@ from rotator.testing.factories import (
 )
 
 MINUTE = timedelta(minutes=1)
+DUE = Schedule(calendar=Calendar("* * * * *", UTC), jitter=timedelta(), spacing=timedelta())
+TAKEN = Progress(rules=DUE.rules, since=NOW - MINUTE, settled_until=NOW - MINUTE)
 BACK = a_rotation(Phase.ROLLING_BACK, is_rollback=True)
 NOT_YET_BACK = {11: VersionStage.PREVIOUS, 12: VersionStage.CURRENT}
 
@@ -355,3 +359,47 @@ def test_a_member_lost_for_long_is_excused_if_the_policy_says_so() -> None:
     document = a_document(11, rotation=None)
     assert _resolve(cluster, document, policy, now=NOW + 60 * MINUTE) == Excuse(node="a")
     assert _resolve(cluster, document, policy, now=NOW + 59 * MINUTE) is None
+
+
+def _with_a_schedule(progress=TAKEN, policy=DUE, **changes):
+    cluster = a_cluster(schedule=progress, last_writer="r1", **changes)
+    current = replace(cluster.versions[11], created_at=NOW - timedelta(days=1))
+    cluster = cluster.with_version(current)
+    return _resolve(cluster, a_document(11), a_policy(schedule=policy))
+
+
+def test_what_is_due_begins_when_nothing_is_under_way() -> None:
+    """A schedule is taken up first; nothing due is waited for until it is."""
+    assert _with_a_schedule(None) == TakeUp()
+    assert _with_a_schedule() == Begin(slot=NOW)
+    settled = replace(TAKEN, settled_until=NOW)
+    assert _with_a_schedule(settled) == Wait(until=NOW + MINUTE)
+
+
+def test_a_cluster_that_has_thawed_says_so_before_anything_begins() -> None:
+    """Or the rotation would be refused for a freeze that is over."""
+    standing = Standing(blocker=Blocker(code="undeclared", subject="frozen"), since=NOW)
+    assert _with_a_schedule(blockers=(standing,)) == Wait()
+
+
+def test_no_rotation_begins_by_the_clock_while_a_cookie_is_unknown() -> None:
+    """It would only wait; the drifting node is named, and the schedule is taken up all the same."""
+    unknown = an_attestation(None, own="f1:" + "9" * 32, file="f1:" + "9" * 32)
+    members = [a_member("rabbit@a", unknown)]
+    assert _blockers(_with_a_schedule(members=members)) == ["unknown_cookie"]
+    assert _with_a_schedule(None, members=members) == TakeUp()
+
+
+@pytest.mark.parametrize("phase", [Phase.INSTALLING, Phase.GRACE])
+def test_outside_of_its_window_a_scheduled_rotation_passes_no_gate(phase: Phase) -> None:
+    """Neither is it promoted nor is its former version retired; one by hand is."""
+    policy = a_policy(
+        schedule=replace(DUE, calendar=Calendar("0 3 * * *", UTC), window=MINUTE),
+        install_timeout=MINUTE,
+    )
+    rotation = a_rotation(phase, kind=Kind.SCHEDULED)
+    slots = (11, None, 12) if phase is Phase.INSTALLING else (12, 11)
+    waits = _resolve(a_cluster(rotation), a_document(*slots), policy)
+    assert _blockers(waits) == ["outside_window"]
+    by_hand = replace(rotation, kind=Kind.MANUAL)
+    assert isinstance(_resolve(a_cluster(by_hand), a_document(*slots), policy), Enter)

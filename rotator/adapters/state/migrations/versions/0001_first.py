@@ -30,6 +30,7 @@ def upgrade() -> None:
         sa.Column("recent_starts", sa.JSON(), nullable=False),
         sa.Column("last_emergency_at", _string(32)),
         sa.Column("blockers", sa.JSON(), nullable=False),
+        sa.Column("schedule", sa.JSON()),
         sa.Column("facts_seq", sa.BigInteger(), nullable=False),
         sa.Column("facts_hash", _string(64), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_clusters")),
@@ -50,6 +51,7 @@ def upgrade() -> None:
         sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("opened_for", _string(255), nullable=False),
         sa.Column("is_open", sa.Boolean(), nullable=False),
+        sa.Column("opened_at", _string(32)),
         sa.PrimaryKeyConstraint("master", "number", name=op.f("pk_epochs")),
         sa.UniqueConstraint("master", "opened_for", name=op.f("uq_epochs_master_opened_for")),
     )
