@@ -35,6 +35,7 @@ from rotator.services.crowds import Crowds
 from rotator.services.documents import Documents
 from rotator.services.executor import Executor
 from rotator.services.fleet import Fleet
+from rotator.services.heads import Heads
 from rotator.services.keyring import KeyRing
 from rotator.services.queries import Queries
 from rotator.services.reconciler import Reconciler
@@ -111,11 +112,13 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
         documents = Documents(stores.cookies)
         keyring = KeyRing(stores.masters, state.epochs, stretcher, _profiles(settings))
         executor = Executor(state.clusters, documents, keyring)
+        heads = Heads(state.clusters)
         reconciler = Reconciler(
             states=state.clusters,
             documents=documents,
             keyring=keyring,
             executor=executor,
+            heads=heads,
             crowds=crowds,
             wakeups=wakeups,
             fence=fence,
@@ -140,7 +143,7 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             attestations=Attestations(
                 states=state.clusters, crowds=crowds, wakeups=wakeups, poke=reconciler.poke
             ),
-            queries=Queries(states=state.clusters, documents=documents, crowds=crowds),
+            queries=Queries(states=state.clusters, documents=documents, heads=heads, crowds=crowds),
             tokens=tokens,
             emergencies=state.emergencies,
             wakeups=wakeups,

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-HEAD: Final = "0001"  #: the newest migration that this program knows
-KNOWN: Final = (HEAD,)
+HEAD: Final = "0002"  #: the newest migration that this program knows
+KNOWN: Final = ("0001", HEAD)
 _BUSY_SECONDS: Final = 5.0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import delete, func, insert, or_, select, update
 
 from rotator.adapters.state import tables as t
 from rotator.adapters.state.batch import Batch
@@ -88,6 +88,20 @@ class SqlEpochs:
                 .where(table.c.master == master, table.c.number == number)
                 .values(is_open=True)
             )
+
+    @undisturbed
+    async def take_up(self, row: EpochRow) -> None:
+        """See the port; what has its number or its reason makes way."""
+        table = t.epochs
+        values = to_json(row)
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                delete(table).where(
+                    table.c.master == row.master,
+                    or_(table.c.number == row.number, table.c.opened_for == row.opened_for),
+                )
+            )
+            await connection.execute(insert(table).values(values))
 
 
 async def _find_tokens(connection: AsyncConnection, ids: Collection[str]) -> dict[str, TokenRow]:

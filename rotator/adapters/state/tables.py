@@ -51,6 +51,8 @@ clusters: Final = Table(
     Column("blockers", _JSON, nullable=False),
     Column("facts_seq", Integer, nullable=False),
     Column("facts_hash", _HASH, nullable=False),
+    Column("recovered_from", _JSON),
+    Column("ahead", _JSON),
 )
 versions: Final = Table(
     "versions",
