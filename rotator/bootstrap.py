@@ -287,10 +287,19 @@ async def local_tokens(settings: Settings) -> AsyncIterator[TokenService]:
         yield TokenService(tokens=state.tokens, states=state.clusters)
 
 
-async def renew_master(
-    settings: Settings, name: MasterName, *, secret: MasterSecret | None
-) -> EpochNumber:
-    """Open the next epoch of a master, with *secret* or a random one; later versions come from it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalParts:
+    """Both stores, for commands on the server itself. The lease is not taken."""
+
+    state: State
+    stores: SecretStores
+    keyring: KeyRing
+    stretcher: Stretcher
+
+
+@asynccontextmanager
+async def local_parts(settings: Settings) -> AsyncIterator[LocalParts]:
+    """Open both stores: the right to their files and credentials is the right."""
     async with AsyncExitStack() as stack:
         state = await stack.enter_async_context(open_state(settings.state_path))
         stores = _stores(settings)
@@ -298,9 +307,17 @@ async def renew_master(
         stretcher = Stretcher()
         stack.callback(stretcher.close)
         keyring = KeyRing(stores.masters, state.epochs, stretcher, _profiles(settings))
-        epoch = await keyring.renew(name, secret)
+        yield LocalParts(state=state, stores=stores, keyring=keyring, stretcher=stretcher)
+
+
+async def renew_master(
+    settings: Settings, name: MasterName, *, secret: MasterSecret | None
+) -> EpochNumber:
+    """Open the next epoch of a master, with *secret* or a random one; later versions come from it."""
+    async with local_parts(settings) as parts:
+        epoch = await parts.keyring.renew(name, secret)
         origin = "generated" if secret is None else "imported"
         details = {"master": name, "epoch": epoch, "origin": origin}
         fact = Fact(kind=FactKind.EPOCH_OPENED, at=now(), by="local", details=details)
-        await state.clusters.add_fact(fact)
+        await parts.state.clusters.add_fact(fact)
         return epoch

@@ -44,6 +44,7 @@ _MODULES: Final = {
     "nodes": ("nodes", "excuse", "leave", "remove"),
     "tokens": ("token",),
     "server": ("serve", "demo", "master"),
+    "losses": ("recover", "rederive"),
     "": ("version", "completion"),
 }  # fmt: skip
 

@@ -117,12 +117,12 @@ def _changed(cluster: Cluster, document: DocumentView) -> Wait | None:
     if document.edited:
         numbers = ", ".join(str(number) for number in sorted(document.edited))
         return frozen("edited_document", f"version {numbers} is not what was written")
-    if document.rotation not in {None, cluster.last_writer, rotation.id if rotation else None}:
-        return frozen("foreign_writer", "the document was written for a rotation that is not ours")
     slots = (document.current, document.previous, document.pending)
     if slots not in _possible(cluster) or document.last_version < _written(cluster):
-        # A restored snapshot looks like this, too: our own document, at another time.
+        # A restored snapshot looks like this: our own document, at another time.
         return frozen("reverted_document", "the document is not as this rotation has left it")
+    if document.rotation not in {None, cluster.last_writer, rotation.id if rotation else None}:
+        return frozen("foreign_writer", "the document was written for a rotation that is not ours")
     return None
 
 
