@@ -99,15 +99,17 @@ def disagreement(cluster: Cluster, document: DocumentView, *, fence: Fence) -> W
     if document.fence > fence:
         return frozen("state_store_behind", "the document was written by a newer leader")
     ahead, rotation = cluster.ahead, cluster.rotation
-    if ahead is not None and (rotation is None or not rotation.goes_over(ahead.version)):
-        return frozen("both_stores_behind", nodes_know_more(ahead))
     if rotation is not None and rotation.is_locking_out:
         # KE2 writes over an edited document: what it holds must not keep a leaked cookie alive.
         # It still waits, by name, where the document is missing, unreadable or of another uid, and
         # where its fence or its last_version was raised: then it may not be ours, or not free.
+        if ahead is not None and ahead.version >= rotation.to_version:
+            return frozen("both_stores_behind", nodes_know_more(ahead))
         return None
     if document.knows_more:
         return frozen("state_store_behind", "the document carries a fact that this database lacks")
+    if ahead is not None:
+        return frozen("both_stores_behind", nodes_know_more(ahead))
     return _changed(cluster, document)
 
 

@@ -118,10 +118,6 @@ class Rotation:
         """Whether it is an emergency that has not yet replaced what is stored."""
         return self.kind is Kind.EMERGENCY and self.phase in {Phase.LOCKING, Phase.PROMOTING}
 
-    def goes_over(self, number: VersionNumber) -> bool:
-        """Whether it replaces all that there is, by a version above this one."""
-        return self.is_locking_out and self.to_version > number
-
     @property
     def target(self) -> VersionNumber:
         """The version that nodes shall end up with."""

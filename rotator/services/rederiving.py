@@ -110,6 +110,7 @@ class Rederiving:
             raise EpochForeign(
                 "the state store has no such epoch: another service's recovery file?"
             )
+        await self._require_ours(master, number, kept)
         there = await self._masters.read(master, number)
         if there == kept:
             return Outcome(what=what, came=Came.THERE)
@@ -122,6 +123,25 @@ class Rederiving:
         if await self._masters.create(master, number, kept) != kept:
             raise EpochForeign("the secrets manager has another one there by now")
         return Outcome(what=what, came=Came.WRITTEN)
+
+    async def _require_ours(self, master: MasterName, number: EpochNumber, kept: Epoch) -> None:
+        """What was made of this epoch, by the state store's record, comes out of this one.
+
+        An epoch is written once and for good, so this is asked before.
+        """
+        for name, known in self._kit.clusters.items() if self._kit else ():
+            cluster = await self._states.load(name)
+            if cluster is None or cluster.master != master or cluster.uid is None:
+                continue
+            if cluster.uid != known.uid:
+                raise EpochForeign(f"the recovery file is about another cluster {name}")
+            made = [v for v in cluster.versions.values() if v.epoch == number and v.fingerprint]
+            if not made:
+                continue
+            stretched = await self._stretcher.stretch(kept)
+            cookie = derive_cookie(stretched, uid=cluster.uid, number=made[-1].number)
+            if cookie.fingerprint(known.fingerprint_key, cluster.uid) != made[-1].fingerprint:
+                raise EpochForeign(f"version {made[-1].number} of {name} does not come out of it")
 
     async def document(self, name: ClusterName) -> Outcome:
         """The cluster's document, written if it is gone or from an earlier time."""

@@ -12,6 +12,7 @@ import pytest
 
 from rotator.adapters.secret_stores.registry import SecretStores, open_stores
 from tests.support import openbao
+from tests.support.keeps import DATABASES, Keep, directory_keep, kv_keep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,7 @@ class Place:
     settings: dict[str, Any]  #: for rotator.yaml
     open: Callable[[], SecretStores]
     raw_versions: Callable[[str], int]  #: how many versions of a cluster's document are readable
+    keep: Keep  #: copies of it, and its loss
 
     def assert_single_copy(self, cluster: str) -> None:
         """No second copy of the cluster's document can be read."""
@@ -38,6 +40,7 @@ def local_place(directory: Path) -> Place:
         settings={"kind": "local", "directory": str(where)},
         open=lambda: open_stores("local", directory=where),
         raw_versions=count,
+        keep=directory_keep(where),
     )
 
 
@@ -69,10 +72,17 @@ def vault_place(directory: Path) -> Place:
             auth={"method": "token", "token": server.root_token},
         ),
         raw_versions=count,
+        keep=kv_keep(server, prefix),
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def secret_stores() -> Callable[[str, Path], Place]:
     """Make a place of a kind: ``local`` or ``vault``."""
     return lambda kind, directory: {"local": local_place, "vault": vault_place}[kind](directory)
+
+
+@pytest.fixture(scope="session")
+def databases() -> Callable[[str, Path], Keep]:
+    """Make a database of a kind: ``sqlite``."""
+    return lambda kind, directory: DATABASES[kind](directory)
