@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from rotator.errors import AnotherProcess
 from tests.support.losses import (
     CLUSTER,
     MOMENTS,
@@ -19,6 +20,8 @@ from tests.support.losses import (
     lived,
 )
 from tests.support.service import Service, wait_for
+
+pytestmark = pytest.mark.timeout(600)
 
 IS_WHOLE = bool(os.environ.get("ROTATOR_TESTS_WHOLE"))  #: every moment with every way out
 STORES = ("local", "vault")
@@ -87,7 +90,6 @@ def cases() -> list[tuple[str, str]]:
     return every if IS_WHOLE else every[::2]
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("moment", "which"), cases())
 def test_a_store_put_back_is_named_and_serves_nothing_that_is_over(
     moment: str, which: str, world: World, reader: Reader
@@ -112,9 +114,8 @@ def test_a_store_put_back_is_named_and_serves_nothing_that_is_over(
 def out_by_recover(world: World, reader: Reader) -> None:
     """The state store is made anew from the document; the cluster goes on with version 4."""
     world.service.stop()
-    done = world.recover()
-    assert [row["need"] for row in done["clusters"]] == ["rebuild"]
-    assert done["revoked_tokens"] > 0
+    assert [row["need"] for row in world.recover()] == ["rebuild"]
+    assert world.revoked > 0
     world.service.start()
     goes_on(world, reader, number=4)
 
@@ -122,14 +123,14 @@ def out_by_recover(world: World, reader: Reader) -> None:
 def out_by_rederive(world: World, reader: Reader) -> None:
     """The document is derived anew for the state store; the cluster goes on with version 4."""
     before = world.document()
-    refused = world.run("rederive")
-    assert refused.returncode == 5, "a service was running"
+    with pytest.raises(AnotherProcess):
+        world.rederive(world.file)
     assert world.document() == before
     world.service.stop()
     epochs = {"epoch default/1": "there", "epoch default/2": "there"}
-    done = world.rederive()
+    done = world.rederive(world.file)
     assert done == epochs | {"epoch default/2": "written", "cluster orders": "written"}
-    assert world.rederive() == epochs | {"cluster orders": "there"}
+    assert world.rederive(world.file) == epochs | {"cluster orders": "there"}
     world.service.start()
     goes_on(world, reader, number=4)
 
@@ -173,16 +174,15 @@ def test_an_empty_state_store_is_rebuilt_and_its_cluster_goes_on(
     fresh = Reader(world)
     assert fresh.ask().json()["current"]["cookie"] == reader.cookies[-1]
     assert reader.ask().status_code == httpx.codes.OK
-    refused = world.run("recover", "--yes")
-    assert refused.returncode == 5, "a service was running"
+    with pytest.raises(AnotherProcess):
+        world.recover()
     world.service.stop()
     before = world.document()
-    planned = world.done("recover", "--dry-run")
-    assert [row["need"] for row in planned["clusters"]] == ["rebuild"]
+    planned = world.recover(is_dry=True)
+    assert [row["need"] for row in planned] == ["rebuild"]
     assert world.document() == before
-    done = world.recover()
-    assert done["clusters"] == [{**planned["clusters"][0], "cluster": CLUSTER}]
-    assert [row["need"] for row in world.recover()["clusters"]] == ["nothing"]
+    assert world.recover() == planned
+    assert [row["need"] for row in world.recover()] == ["nothing"]
     world.service.start()
     facts = world.service.get(f"facts?cluster={CLUSTER}", role="auditor")["facts"]
     assert "StateRecovered" in [fact["kind"] for fact in facts][:3]
@@ -191,7 +191,6 @@ def test_an_empty_state_store_is_rebuilt_and_its_cluster_goes_on(
     world.assert_no_leak()
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_state_store_lost_in_a_rotation_goes_on_with_it(
     moment: str, world: World, reader: Reader
@@ -203,7 +202,7 @@ def test_a_state_store_lost_in_a_rotation_goes_on_with_it(
     world.state.lose()
     secrets()
     goes_on_in = "installing" if moment in {"staged", "installing"} else "rolling_out"
-    (row,) = world.recover()["clusters"]
+    (row,) = world.recover()
     assert row["phase"] == goes_on_in
     world.service.start()
     found = world.service.until_stable(CLUSTER)
@@ -220,7 +219,7 @@ def test_recover_goes_on_where_it_was_killed(point: str, world: World, reader: R
     world.state.lose()
     killed = world.run("recover", "--yes", failpoints=f"{point}:kill")
     assert killed.returncode == -9, killed.stderr
-    (row,) = world.recover()["clusters"]
+    (row,) = world.recover()
     expected = {"L1:before": "rebuild", "L1:after": "stamp", "KL:before": "stamp"}
     assert row["need"] == expected.get(point, "nothing")
     document = world.document()
@@ -242,23 +241,21 @@ def test_an_empty_secrets_manager_is_rebuilt_from_the_recovery_file(
     assert world.frozen() == "document_missing"
     assert reader.ask().status_code == httpx.codes.SERVICE_UNAVAILABLE
     world.service.stop()
-    alone = world.done("rederive", code=5)
-    assert [row["came"] for row in alone["outcomes"]] == ["refused"]
-    assert "recovery file" in alone["outcomes"][0]["why"]
+    assert world.rederive() == {"cluster orders": "refused"}
+    assert "recovery file" in world.why["cluster orders"]
     assert world.document() is None
-    wrong = world.run("rederive", "--from", str(world.file), text="not the passphrase of it")
+    missing = {"epoch default/1": "missing", "epoch default/2": "missing"}
+    assert world.rederive(world.file, is_dry=True) == missing | {"cluster orders": "missing"}
+    assert world.document() is None
+    words = ("rederive", "--from", str(world.file))
+    wrong = world.run(*words, text="not the passphrase of it")
     assert wrong.returncode == 2
     assert "passphrase" in wrong.stderr
-    missing = {"epoch default/1": "missing", "epoch default/2": "missing"}
-    assert world.rederive("--dry-run") == missing | {"cluster orders": "missing"}
-    assert world.document() is None
-    killed = world.run(
-        *("rederive", "--from", str(world.file)), text=PASSPHRASE, failpoints="KD:before:kill"
-    )
+    killed = world.run(*words, text=PASSPHRASE, failpoints="KD:before:kill")
     assert killed.returncode == -9, killed.stderr
     there = {"epoch default/1": "there", "epoch default/2": "there"}
-    assert world.rederive() == there | {"cluster orders": "written"}
-    assert world.rederive() == there | {"cluster orders": "there"}
+    assert world.rederive(world.file) == there | {"cluster orders": "written"}
+    assert world.rederive(world.file) == there | {"cluster orders": "there"}
     world.service.start()
     goes_on(world, reader, number=4)
     world.service.stop()
@@ -278,10 +275,9 @@ def test_a_recovery_file_of_another_service_writes_nothing(
     stranger = World(
         service=other, secrets=place.keep, state=databases("sqlite", directory), open=place.open
     )
-    stranger.done("master", "export", "--to", str(stranger.file), text=PASSPHRASE)
+    stranger.export()
     world.secrets.lose()
-    words = ("rederive", "--from", str(stranger.file))
-    done = world.done(*words, text=PASSPHRASE, code=5)
-    assert {row["what"] for row in done["outcomes"]} == {"epoch default/1", "cluster orders"}
+    refused = {"epoch default/1": "refused", "cluster orders": "refused"}
+    assert world.rederive(stranger.file) == refused
+    assert "another cluster" in world.why["epoch default/1"]
     assert world.document() is None
-    assert "refused" in {row["came"] for row in done["outcomes"]}

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from rotator.adapters.secret_stores import recovery_file
+from rotator.cli.commands import rebuilding
 from rotator.domain.cookie import Cookie
 from rotator.domain.ids import ClusterName
 from tests.support import canary
@@ -100,17 +101,13 @@ class World:
     over: set[str] = field(default_factory=set)  #: cookies that are retired or revoked
     uid: str = ""
     key: str = ""
+    revoked: int = 0  #: tokens, by the last recovery
+    why: dict[str, str] = field(default_factory=dict)  #: of the last rederiving
 
     @property
     def file(self) -> Path:
         """The recovery file, made at the end of its life."""
         return self.service.directory / "cookies.recovery"
-
-    def rederive(self, *words: str, code: int = 0) -> dict[str, str]:
-        """`rotator rederive` with the recovery file: what came of each thing."""
-        words = ("rederive", "--from", str(self.file), *words)
-        done = self.done(*words, text=PASSPHRASE, code=code)
-        return {row["what"]: row["came"] for row in done["outcomes"]}
 
     def fingerprint(self, cookie: str) -> str:
         """As the service computes it."""
@@ -145,7 +142,7 @@ class World:
         }
 
     def run(
-        self, *words: str, text: str = "", failpoints: str = "", is_json: bool = True
+        self, *words: str, text: str = "", failpoints: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """A command on the server."""
         environment = {**os.environ, **self.service.environment}
@@ -153,7 +150,7 @@ class World:
             environment["ROTATOR_FAILPOINTS"] = failpoints
         command = [sys.executable, "-m", "rotator", *words, "--config", str(self.service.config)]
         return subprocess.run(
-            [*command, *(("-o", "json") if is_json else ())],
+            [*command, "-o", "json"],
             input=text,
             capture_output=True,
             text=True,
@@ -162,19 +159,25 @@ class World:
             env=environment,
         )
 
-    def done(self, *words: str, text: str = "", code: int = 0) -> dict[str, Any]:
-        """What a command says that ends with *code*."""
-        ended = self.run(*words, text=text)
-        with self.service.log.open("a") as log:
-            log.write(ended.stderr)
-        assert ended.returncode == code, ended.stderr + ended.stdout
-        return dict(json.loads(ended.stdout)) if ended.stdout else {}
+    def recover(self, *, is_dry: bool = False) -> list[dict[str, Any]]:
+        """What `rotator recover` does, without a process of its own; tokens begin anew."""
+        found = rebuilding.recover(self.service.config, [], is_dry=is_dry, keeps_tokens=False)
+        if not is_dry:
+            self.service.tokens.clear()
+            self.revoked = found.revoked_tokens
+        return [asdict(one) for one in found.clusters]
 
-    def recover(self, *words: str) -> dict[str, Any]:
-        """`rotator recover`; tokens of before are not asked for any more."""
-        done = self.done("recover", "--yes", *words)
-        self.service.tokens.clear()
-        return done
+    def rederive(self, file: Path | None = None, *, is_dry: bool = False) -> dict[str, str]:
+        """What `rotator rederive` does, without a process of its own: what came of each thing."""
+        phrase = None if file is None else recovery_file.passphrase(PASSPHRASE)
+        done = rebuilding.rederive(self.service.config, [], file=file, phrase=phrase, is_dry=is_dry)
+        self.why = {one.what: one.why for one in done}
+        return {one.what: str(one.came) for one in done}
+
+    def export(self) -> rebuilding.Exported:
+        """What `rotator master export` does, without a process of its own."""
+        phrase = recovery_file.passphrase(PASSPHRASE)
+        return rebuilding.export(self.service.config, self.file, phrase)
 
     def begin(self, kind: str = "manual", **more: Any) -> dict[str, Any]:
         """Rotate to the end."""
@@ -245,7 +248,6 @@ def lived(directory: Path, place: Any, state: Keep) -> tuple[World, Reader]:
     reader.ask()
     assert reader.numbers == [1, 2, 3]
     world.over |= set(reader.cookies[:2])
-    done = world.done("master", "export", "--to", str(world.file), text=PASSPHRASE)
-    assert done["epochs"] == ["default/1", "default/2"]
+    assert world.export().epochs == ("default/1", "default/2")
     service.stop()
     return world, reader
