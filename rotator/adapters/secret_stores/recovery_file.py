@@ -111,6 +111,7 @@ def _parted(content: bytes) -> tuple[dict[str, Any], bytes]:
                 f"the recovery file is not of version {VERSION}, the one that this program knows"
             )
         header = {name: raw[name] for name in _HEADER}
+        _bytes(header["salt"]), _bytes(header["nonce"])
         return header, _bytes(raw["sealed"])
     except (KeyError, TypeError, ValueError, RecursionError):
         raise InputError("the recovery file is damaged") from None
