@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -151,7 +152,8 @@ def out_by_emergency(world: World, reader: Reader) -> None:
 def goes_on(world: World, reader: Reader, *, number: int) -> None:
     """The same cookie as before, then the next version, and no generation goes backwards."""
     world.service.until_stable(CLUSTER)
-    assert reader.ask().status_code == httpx.codes.OK
+    assert Reader(world).ask().json()["current"]["cookie"] == reader.cookies[-1]
+    reader.ask()
     assert reader.numbers == [1, 2, 3]
     world.begin()
     assert reader.ask().status_code == httpx.codes.OK
@@ -187,7 +189,17 @@ def test_an_empty_state_store_is_rebuilt_and_its_cluster_goes_on(
     planned = world.recover(is_dry=True)
     assert [row["need"] for row in planned] == ["rebuild"]
     assert world.document() == before
-    assert world.recover() == planned
+    asked = world.run("recover")
+    assert (asked.returncode, asked.stdout) == (2, ""), "there is no terminal to ask on"
+    assert world.document() == before
+    told = world.run("recover", "--yes")
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout) == {
+        "clusters": planned,
+        "revoked_tokens": 0,
+        "dry_run": False,
+    }
+    world.service.tokens.clear()
     assert [row["need"] for row in world.recover()] == ["nothing"]
     world.service.start()
     facts = world.service.get(f"facts?cluster={CLUSTER}", role="auditor")["facts"]

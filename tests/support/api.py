@@ -33,6 +33,7 @@ from rotator.services.crowds import Crowds
 from rotator.services.documents import Documents
 from rotator.services.executor import Executor
 from rotator.services.fleet import Fleet
+from rotator.services.heads import Heads
 from rotator.services.keyring import KeyRing
 from rotator.services.queries import Queries
 from rotator.services.reconciler import Reconciler
@@ -162,11 +163,13 @@ async def a_world(
             MemoryMasterStore(), state.epochs, QuickStretcher(), {MasterName("default"): kdf}
         )
         executor = Executor(state.clusters, documents, keyring)
+        heads = Heads(state.clusters)
         shared: dict[str, Any] = {"states": state.clusters, "crowds": crowds, "wakeups": wakeups}
         reconciler = Reconciler(
             documents=documents,
             keyring=keyring,
             executor=executor,
+            heads=heads,
             fence=fence,
             on_lost_lease=closing.set,
             **shared,
@@ -189,7 +192,9 @@ async def a_world(
                     commands=commands, states=state.clusters, emergencies=state.emergencies
                 ),
                 attestations=Attestations(poke=reconciler.poke, **shared),
-                queries=Queries(states=state.clusters, documents=documents, crowds=crowds),
+                queries=Queries(
+                    states=state.clusters, documents=documents, heads=heads, crowds=crowds
+                ),
                 tokens=tokens,
                 emergencies=state.emergencies,
                 wakeups=wakeups,
