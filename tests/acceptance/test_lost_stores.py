@@ -163,10 +163,10 @@ def goes_on(world: World, reader: Reader, *, number: int) -> None:
     reader.ask()
 
 
-def test_an_empty_state_store_is_rebuilt_and_its_cluster_goes_on(
+def test_an_empty_state_store_begins_nothing_and_current_is_still_read(
     world: World, reader: Reader
 ) -> None:
-    """Nothing rotates, current is still read, nothing can be begun anew; then `recover`."""
+    """Frozen by name: nothing rotates, nothing can be begun anew, and nodes can still boot."""
     world.state.lose()
     world.service.tokens.clear()
     world.service.start()
@@ -177,28 +177,30 @@ def test_an_empty_state_store_is_rebuilt_and_its_cluster_goes_on(
     )
     assert answer.status_code == httpx.codes.CONFLICT
     assert "rotator recover" in answer.text
-    fresh = Reader(world)
-    assert fresh.ask().json()["current"]["cookie"] == reader.cookies[-1]
+    assert Reader(world).ask().json()["current"]["cookie"] == reader.cookies[-1]
     assert reader.ask().status_code == httpx.codes.OK
     assert reader.refused == 1, "the document is from before the newest generation"
-    reader.refused = 0
     with pytest.raises(AnotherProcess):
         world.recover()
     world.service.stop()
+    world.assert_no_leak()
+
+
+def test_an_empty_state_store_is_rebuilt_and_its_cluster_goes_on(
+    world: World, reader: Reader
+) -> None:
+    """The command shows what it would do, asks, does it once, and says that tokens are made anew."""
+    world.state.lose()
     before = world.document()
     planned = world.recover(is_dry=True)
     assert [row["need"] for row in planned] == ["rebuild"]
-    assert world.document() == before
     asked = world.run("recover")
     assert (asked.returncode, asked.stdout) == (2, ""), "there is no terminal to ask on"
     assert world.document() == before
     told = world.run("recover", "--yes")
     assert told.returncode == 0, told.stderr
-    assert json.loads(told.stdout) == {
-        "clusters": planned,
-        "revoked_tokens": 0,
-        "dry_run": False,
-    }
+    done = {"clusters": planned, "revoked_tokens": 0, "dry_run": False}
+    assert json.loads(told.stdout) == done
     world.service.tokens.clear()
     assert [row["need"] for row in world.recover()] == ["nothing"]
     world.service.start()
