@@ -40,6 +40,7 @@ from rotator.services.keyring import KeyRing
 from rotator.services.queries import Queries
 from rotator.services.reconciler import Reconciler
 from rotator.services.tokens import TokenService
+from rotator.services.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -108,6 +109,7 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
         await state.clusters.declare(list(policies), now=serving_since)
 
         wakeups = LocalWakeups()
+        turns = Turns()
         crowds = Crowds(state.clusters, policies, serving_since=serving_since)
         documents = Documents(stores.cookies)
         keyring = KeyRing(stores.masters, state.epochs, stretcher, _profiles(settings))
@@ -123,11 +125,16 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             wakeups=wakeups,
             fence=fence,
             on_lost_lease=closing.set,
+            turns=turns,
         )
         stack.push_async_callback(reconciler.stop)
         tokens = TokenService(tokens=state.tokens, states=state.clusters, wakeups=wakeups)
         changes = Changes(
-            states=state.clusters, crowds=crowds, wakeups=wakeups, poke=reconciler.poke
+            states=state.clusters,
+            crowds=crowds,
+            wakeups=wakeups,
+            poke=reconciler.poke,
+            turns=turns,
         )
         commands = Commands(changes=changes, documents=documents, keyring=keyring)
         services = Services(
@@ -141,7 +148,11 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             commands=commands,
             fleet=Fleet(commands=commands, states=state.clusters, emergencies=state.emergencies),
             attestations=Attestations(
-                states=state.clusters, crowds=crowds, wakeups=wakeups, poke=reconciler.poke
+                states=state.clusters,
+                crowds=crowds,
+                wakeups=wakeups,
+                poke=reconciler.poke,
+                turns=turns,
             ),
             queries=Queries(states=state.clusters, documents=documents, heads=heads, crowds=crowds),
             tokens=tokens,

@@ -61,6 +61,8 @@ class Memory:
     lock: LockRound | None = None
     throwaway: Cookie | None = None  #: made for that round
     former: tuple[Cookie, ...] = ()  #: what the VM may still answer to, newest first
+    next_lock: LockRound | None = None  #: the round that the VM may enter at a peer's word …
+    next_throwaway: Cookie | None = None  #: … with this one
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +104,25 @@ Step = WriteBoot | WriteCookie | Pin | Own | Cut
 
 
 def decide(
-    orders: Orders, seen: Seen, memory: Memory, *, is_sealed: bool = False
+    orders: Orders,
+    seen: Seen,
+    memory: Memory,
+    *,
+    is_sealed: bool = False,
+    is_burned: bool = False,
 ) -> tuple[Step, ...]:
     """The steps to take now, in this order; none when all is as it shall be.
 
-    *is_sealed* says that nobody but members can have got at the node's throwaway (`seal`).
+    *is_sealed* says that nobody but members can have got at the node's throwaway (`seal`),
+    *is_burned* that a stranger was found under it.
     """
     if seen.own is None:
         return _with_files_alone(orders, seen, memory)
     if orders.lock is not None:
-        return _shut_out(orders, seen, memory) if memory.lock == orders.lock else ()
+        if not is_in_round(orders.lock, memory):
+            return ()
+        # Who knows the throwaway is back at once, however often he is cut: the next round ends it.
+        return _shut_out(orders, seen, memory, cuts=not is_burned)
     if seen.own not in orders.accepted:
         if not _must_reset(orders, seen, memory):
             return ()
@@ -183,7 +194,7 @@ def to_lock(
     whoever is linked to it would read that. *is_burned*: a stranger was found under its throwaway.
     """
     if orders.lock is not None:
-        return None if orders.lock == memory.lock else orders.lock
+        return None if is_in_round(orders.lock, memory) else orders.lock
     if seen.own is None or seen.own in orders.accepted or not _must_reset(orders, seen, memory):
         return None
     is_late = memory.lock is not None and memory.lock.emergency == LATE.emergency
@@ -193,7 +204,13 @@ def to_lock(
     return None if is_late or (holds_one and not is_burned) else LATE
 
 
-def _shut_out(orders: Orders, seen: Seen, memory: Memory) -> tuple[Step, ...]:
+def is_in_round(lock: LockRound, memory: Memory) -> bool:
+    """Whether a throwaway was made for this round, or for a later one that a peer's word began."""
+    known = memory.lock
+    return known is not None and known.emergency == lock.emergency and known.number >= lock.number
+
+
+def _shut_out(orders: Orders, seen: Seen, memory: Memory, *, cuts: bool = True) -> tuple[Step, ...]:
     """The throwaway everywhere, and no link but those to live members.
 
     Who is linked is cut right before the own cookie changes, so that he has no time to come back
@@ -203,7 +220,7 @@ def _shut_out(orders: Orders, seen: Seen, memory: Memory) -> tuple[Step, ...]:
         return ()  # The shell makes a throwaway, and remembers it, first.
     strangers = foreign(orders, seen)
     steps = _to_one_cookie(orders, seen, memory.throwaway)
-    if not strangers:
+    if not strangers or not cuts:
         return steps
     before = tuple(step for step in steps if not isinstance(step, Own))
     return (*before, Cut(strangers), *steps[len(before) :])

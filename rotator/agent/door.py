@@ -63,6 +63,17 @@ class Door:
             self._after_report |= strangers
         return is_new
 
+    async def is_disturbed(self, orders: Orders) -> bool:
+        """Whether somebody has come to the locked node since it was sealed; one call, no look.
+
+        Of a seal that is broken there is no more to be found out.
+        """
+        if self._seal is not None and self._seal.is_broken:
+            return False
+        connections = await self._vm.connections()
+        known = {} if self._seal is None else self._seal.links
+        return any(known.get(n) != one or n not in orders.running for n, one in connections.items())
+
     def keeps_out(self, seen: Seen) -> bool:
         """Whether nobody but members can have got at the throwaway that the node holds."""
         seal = self._seal

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import rotator
+from rotator.agent.decide import is_in_round
 from rotator.protocol import v1
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def report(
 
 def locked_in(lock: LockRound | None, seen: Seen, memory: Memory) -> int | None:
     """The round in which the node is locked: its VM, its file and every row hold the throwaway."""
-    if lock is None or memory.lock != lock or memory.throwaway is None:
+    if lock is None or not is_in_round(lock, memory) or memory.throwaway is None:
         return None
     used = (
         seen.own,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -20,13 +20,13 @@ from rotator.agent.door import Door
 from rotator.agent.evidence import Found
 from rotator.agent.eyes import Eyes
 from rotator.agent.hands import Hands
+from rotator.agent.latch import Latch
 from rotator.agent.node import Vm
 from rotator.agent.prover import Prover
 from rotator.agent.relinker import Relinker
 from rotator.agent.sights import Sights
 from rotator.agent.surroundings import Surveyor
 from rotator.beam.node import Address
-from rotator.domain.cookie import Cookie
 from rotator.errors import AgentFileError, BeamError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from rotator.agent.decide import Memory
     from rotator.agent.orders import Orders
     from rotator.agent.settings import NodeSettings
+    from rotator.domain.cookie import Cookie
     from rotator.domain.ids import NodeName
     from rotator.protocol import v1
 
@@ -44,12 +45,6 @@ _SOON: Final = 0.05  #: seconds until the next look while something is under way
 _SLOWEST: Final = 1.0  #: … doubled while nothing moves, up to this
 _WHILE_LOCKING: Final = 0.1  #: strangers that come back are found as fast as this
 _ROUNDS: Final = 8  #: of deciding within one look: each removes its own reason
-_ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-
-
-def throwaway() -> Cookie:
-    """A random cookie of 256 bits that never leaves its node."""
-    return Cookie("".join(secrets.choice(_ALPHABET) for _ in range(43)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +78,7 @@ class NodeAgent:
         self._sights = Sights()
         self._shown: Cookie | None = None  #: the own cookie that the last report is about
         self._door = Door(self._vm, settings.name)
+        self._latch = Latch(self._vm, settings.name)
         self._pause = _SOON
 
     @property
@@ -93,6 +89,15 @@ class NodeAgent:
     async def wait_gone(self) -> None:
         """Wait until the connection to the VM ends; for ever where there was none."""
         await self._vm.wait_closed()
+
+    async def wait_disturbed(self) -> None:
+        """Wait until somebody has come to the locked node; for ever where it is not locked."""
+        with suppress(BeamError):
+            while self.orders is not None and self.orders.lock is not None:
+                await asyncio.sleep(_WHILE_LOCKING)
+                if await self._door.is_disturbed(self.orders):
+                    return
+        await asyncio.get_running_loop().create_future()
 
     async def close(self) -> None:
         """Leave the node as it is."""
@@ -119,6 +124,7 @@ class NodeAgent:
         self._prover.forget()
         self._surveyor.forget()
         self._door.forget()
+        self._latch.forget()
 
     async def look(self, *, now: datetime | None = None) -> Outcome:
         """See, do what is to be done, and say what was seen then."""
@@ -132,6 +138,7 @@ class NodeAgent:
             read_from = "none" if seen.own is None else "vm"
             beat = evidence.heartbeat(read_from=read_from, now=now, generation=0)
             return Outcome(report=beat, next_look=_SLOWEST, is_settled=True, trouble=tuple(trouble))
+        seen = await self._enter(orders, seen, trouble)
         is_held_back = self._holds_back(orders, seen)
         try:
             if not is_held_back:
@@ -196,10 +203,20 @@ class NodeAgent:
 
     async def _see(self, trouble: list[str]) -> Seen:
         served = self.orders.cookies.values() if self.orders else ()
-        keys = (self.memory.throwaway, *self.memory.former, *served)
+        memory = self.memory
+        keys = (memory.throwaway, memory.next_throwaway, *memory.former, *served)
         return await self._eyes.see(keys, trouble)
 
     # --- doing ----------------------------------------------------------------------------
+
+    async def _enter(self, orders: Orders, seen: Seen, trouble: list[str]) -> Seen:
+        """Enter a round of locking together with all members, if it is not the first."""
+        if orders.lock is None and seen.own is not None:
+            await self._latch.lift()
+        elif await self._latch.fall(orders):
+            seen = await self._see(trouble)
+        self._remember(memories.entered(self.memory, seen.own))
+        return seen
 
     async def _bring_on(self, orders: Orders, seen: Seen, trouble: list[str]) -> Seen:
         for _ in range(_ROUNDS):
@@ -208,7 +225,13 @@ class NodeAgent:
             steps = (
                 ()
                 if is_resealed
-                else decide(orders, seen, self.memory, is_sealed=self._door.keeps_out(seen))
+                else decide(
+                    orders,
+                    seen,
+                    self.memory,
+                    is_sealed=self._door.keeps_out(seen),
+                    is_burned=self._door.is_burned(self.memory),
+                )
             )
             if not steps and not is_resealed:
                 break
@@ -216,6 +239,7 @@ class NodeAgent:
                 await self._hands.take(step)
             self._pause = _SOON
             seen = await self._see(trouble)
+        await self._lay_latch(orders, seen)
         return await self._move_pairs(orders, seen, trouble)
 
     def _make_throwaway(self, orders: Orders, seen: Seen) -> None:
@@ -224,8 +248,24 @@ class NodeAgent:
             return
         answers_to = (seen.own, seen.file)
         self._remember(
-            memories.for_round(self.memory, lock, throwaway=throwaway(), answers_to=answers_to)
+            memories.for_round(
+                self.memory, lock, throwaway=memories.throwaway(), answers_to=answers_to
+            )
         )
+
+    async def _lay_latch(self, orders: Orders, seen: Seen) -> None:
+        """While the node is locked: what it takes in the next round, remembered and laid ready."""
+        lock = self.memory.lock
+        if (
+            orders.lock is not None
+            and lock is not None
+            and evidence.locked_in(orders.lock, seen, self.memory) is not None
+        ):
+            following = replace(lock, number=lock.number + 1)
+            if self.memory.next_lock != following:
+                cookie = memories.throwaway()
+                self._remember(memories.with_next(self.memory, following, throwaway=cookie))
+            await self._latch.lay(orders, seen, self.memory)
 
     async def _move_pairs(self, orders: Orders, seen: Seen, trouble: list[str]) -> Seen:
         if seen.own is None or orders.lock is not None or seen.own not in orders.accepted:
@@ -260,7 +300,7 @@ class NodeAgent:
     def _next_look(self, orders: Orders, seen: Seen, *, is_settled: bool) -> float:
         """Seconds; nothing to wait for: the next heartbeat, or the next orders."""
         is_locking = orders.lock is not None
-        if is_settled and not is_locking and not pairs.missing_links(orders, seen):
+        if is_settled and (is_locking or not pairs.missing_links(orders, seen)):
             return float("inf")
         self._pause = min(self._pause * 2, _WHILE_LOCKING if is_locking else _SLOWEST)
         return self._pause

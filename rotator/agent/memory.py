@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _FORMER: Final = 8  #: rounds of one emergency that a node can have missed, and more
 
 
@@ -41,6 +43,8 @@ class _Stored:
     lock: _Lock | None
     throwaway: str | None
     former: list[str]
+    next_lock: _Lock | None = None
+    next_throwaway: str | None = None
 
 
 def load(path: Path) -> Memory:
@@ -64,10 +68,20 @@ def _memory_of(found: _Stored) -> Memory:
     return Memory(
         generation=found.generation,
         cluster_uid=None if found.cluster_uid is None else ClusterUid(found.cluster_uid),
-        lock=LockRound(found.lock.emergency, found.lock.round) if found.lock else None,
-        throwaway=None if found.throwaway is None else Cookie(found.throwaway),
+        lock=_round_of(found.lock),
+        throwaway=_cookie_of(found.throwaway),
         former=tuple(Cookie(text) for text in found.former),
+        next_lock=_round_of(found.next_lock),
+        next_throwaway=_cookie_of(found.next_throwaway),
     )
+
+
+def _round_of(lock: _Lock | None) -> LockRound | None:
+    return None if lock is None else LockRound(lock.emergency, lock.round)
+
+
+def _cookie_of(text: str | None) -> Cookie | None:
+    return None if text is None else Cookie(text)
 
 
 def _aside(path: Path) -> Path:
@@ -96,24 +110,59 @@ def fault(path: Path) -> str | None:
 
 def store(path: Path, memory: Memory) -> None:
     """Durable on return."""
-    lock = memory.lock
     stored = {
         "generation": memory.generation,
         "cluster_uid": memory.cluster_uid,
-        "lock": {"emergency": lock.emergency, "round": lock.number} if lock else None,
+        "lock": _stored(memory.lock),
         "throwaway": memory.throwaway.reveal() if memory.throwaway else None,
         "former": [cookie.reveal() for cookie in memory.former],
+        "next_lock": _stored(memory.next_lock),
+        "next_throwaway": memory.next_throwaway.reveal() if memory.next_throwaway else None,
     }
     files.replace(path, json.dumps(stored), mode=0o600)
+
+
+def _stored(lock: LockRound | None) -> dict[str, object] | None:
+    return None if lock is None else {"emergency": lock.emergency, "round": lock.number}
+
+
+def throwaway() -> Cookie:
+    """A random cookie of 256 bits that never leaves its node."""
+    return Cookie("".join(secrets.choice(_ALPHABET) for _ in range(43)))
 
 
 def for_round(
     memory: Memory, lock: LockRound, *, throwaway: Cookie, answers_to: tuple[Cookie | None, ...]
 ) -> Memory:
-    """Remember a new throwaway, and whatever the VM may answer to until it has it."""
-    known = (memory.throwaway, *answers_to, *memory.former)
-    former = tuple(dict.fromkeys(cookie for cookie in known if cookie is not None))
-    return replace(memory, lock=lock, throwaway=throwaway, former=former[:_FORMER])
+    """Remember a throwaway, and whatever the VM may answer to until it has it.
+
+    For a round that was laid out before (`with_next`) the throwaway is that one.
+    """
+    if memory.next_lock == lock and memory.next_throwaway is not None:
+        throwaway = memory.next_throwaway
+    former = _without(
+        throwaway, memory.throwaway, *answers_to, memory.next_throwaway, *memory.former
+    )
+    entered = replace(memory, lock=lock, throwaway=throwaway, former=former)
+    return replace(entered, next_lock=None, next_throwaway=None)
+
+
+def with_next(memory: Memory, lock: LockRound, *, throwaway: Cookie) -> Memory:
+    """Remember the throwaway of the round after this one, before the VM is given it."""
+    former = _without(throwaway, memory.next_throwaway, *memory.former)
+    return replace(memory, next_lock=lock, next_throwaway=throwaway, former=former)
+
+
+def entered(memory: Memory, own: Cookie | None) -> Memory:
+    """The memory when a VM that answers to *own* is in the next round already, by a peer's word."""
+    if own is None or memory.next_lock is None or own != memory.next_throwaway:
+        return memory
+    return for_round(memory, memory.next_lock, throwaway=own, answers_to=())
+
+
+def _without(one: Cookie, *known: Cookie | None) -> tuple[Cookie, ...]:
+    found = dict.fromkeys(cookie for cookie in known if cookie is not None and cookie != one)
+    return tuple(found)[:_FORMER]
 
 
 def at_peace(memory: Memory) -> Memory:

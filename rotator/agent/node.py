@@ -119,10 +119,10 @@ class Vm:
     async def look(self) -> Table:
         """Own cookie, the rows of `cookies`, links: read from the running VM."""
         own, rows, connected, hidden = await asyncio.gather(
-            self._call("erlang", "get_cookie", []),
+            self.call("erlang", "get_cookie", []),
             self._rows_of_cookies(),
-            self._call("erlang", "nodes", [Atom("connected")]),
-            self._call("erlang", "nodes", [Atom("hidden")]),
+            self.call("erlang", "nodes", [Atom("connected")]),
+            self.call("erlang", "nodes", [Atom("hidden")]),
         )
         ours = {self._open().own_name, self._address.name}
         hides = set(answers.atoms(hidden))
@@ -137,17 +137,17 @@ class Vm:
         """Every row of OTP's table of cookies; it is another table after `net_kernel` restarted."""
         if self._table is not None:
             with suppress(CallFailed):
-                return await self._call("ets", "tab2list", [self._table])
+                return await self.call("ets", "tab2list", [self._table])
         self._table = await self._table_of_cookies()
-        return await self._call("ets", "tab2list", [self._table])
+        return await self.call("ets", "tab2list", [self._table])
 
     async def _table_of_cookies(self) -> object:
         """The table named `cookies` that belongs to `auth` (auth.erl): it has no global name."""
-        auth = await self._call("erlang", "whereis", [Atom("auth")])
-        for table in await self._call("ets", "all", []):
+        auth = await self.call("erlang", "whereis", [Atom("auth")])
+        for table in await self.call("ets", "all", []):
             name, owner = await asyncio.gather(
-                self._call("ets", "info", [table, Atom("name")]),
-                self._call("ets", "info", [table, Atom("owner")]),
+                self.call("ets", "info", [table, Atom("name")]),
+                self.call("ets", "info", [table, Atom("owner")]),
             )
             if name == Atom("cookies") and owner == auth:
                 return table
@@ -161,12 +161,12 @@ class Vm:
 
     async def _ask_about(self) -> About:
         name, release, arguments, has_pins, rabbit, pid = await asyncio.gather(
-            self._call("erlang", "node", []),
-            self._call("erlang", "system_info", [Atom("otp_release")]),
-            self._call("init", "get_arguments", []),
-            self._call("erlang", "function_exported", [Atom("erlang"), Atom("get_cookie"), 1]),
-            self._call("erlang", "whereis", [Atom("rabbit")]),
-            self._call("os", "getpid", []),
+            self.call("erlang", "node", []),
+            self.call("erlang", "system_info", [Atom("otp_release")]),
+            self.call("init", "get_arguments", []),
+            self.call("erlang", "function_exported", [Atom("erlang"), Atom("get_cookie"), 1]),
+            self.call("erlang", "whereis", [Atom("rabbit")]),
+            self.call("os", "getpid", []),
         )
         return About(
             name=answers.atom(name),
@@ -182,20 +182,20 @@ class Vm:
         """Those of these variables of the VM that are set."""
         wanted = list(names)
         values = await asyncio.gather(
-            *(self._call("os", "getenv", [Charlist(name)]) for name in wanted)
+            *(self.call("os", "getenv", [Charlist(name)]) for name in wanted)
         )
         found = zip(wanted, values, strict=True)
         return {name: cookie_of(text(value)) for name, value in found if value is not False}
 
     async def set_own(self, cookie: Cookie) -> None:
         """`erlang:set_cookie/1`: every link stays."""
-        await self._call("erlang", "set_cookie", [Atom(cookie.reveal())])
+        await self.call("erlang", "set_cookie", [Atom(cookie.reveal())])
 
     async def pin(self, pins: Mapping[NodeName, Cookie]) -> None:
         """`erlang:set_cookie/2` for each: connects nobody."""
         await asyncio.gather(
             *(
-                self._call("erlang", "set_cookie", [Atom(peer), Atom(cookie.reveal())])
+                self.call("erlang", "set_cookie", [Atom(peer), Atom(cookie.reveal())])
                 for peer, cookie in pins.items()
             )
         )
@@ -203,20 +203,20 @@ class Vm:
     async def cut(self, names: Iterable[NodeName]) -> None:
         """`erlang:disconnect_node/1` for each."""
         await asyncio.gather(
-            *(self._call("erlang", "disconnect_node", [Atom(name)]) for name in names)
+            *(self.call("erlang", "disconnect_node", [Atom(name)]) for name in names)
         )
 
     async def hang_up(self) -> int:
         """End every handshake that is under way; how many there were."""
-        waiting = answers.shaking_hands(await self._call("ets", "tab2list", [Atom("sys_dist")]))
+        waiting = answers.shaking_hands(await self.call("ets", "tab2list", [Atom("sys_dist")]))
         await asyncio.gather(
-            *(self._call("erlang", "exit", [owner, Atom("kill")]) for owner in waiting)
+            *(self.call("erlang", "exit", [owner, Atom("kill")]) for owner in waiting)
         )
         return len(waiting)
 
     async def connections(self) -> dict[NodeName, bytes]:
         """Who is linked, each with the process that keeps this very connection."""
-        rows = await self._call("ets", "tab2list", [Atom("sys_dist")])
+        rows = await self.call("ets", "tab2list", [Atom("sys_dist")])
         ours = self._open().own_name
         return {name: owner for name, owner in answers.linked(rows) if name != ours}
 
@@ -239,7 +239,7 @@ class Vm:
         self, peers: Sequence[NodeName], function: str, args: Sequence[object]
     ) -> list[Atom | None]:
         wanted = [[Atom(name) for name in peers], Atom("erlang"), Atom(function), list(args)]
-        said = await self._call("erpc", "multicall", [*wanted, _PEER_MS])
+        said = await self.call("erpc", "multicall", [*wanted, _PEER_MS])
         if not isinstance(said, list) or len(said) != len(peers):
             raise BeamProtocolError
         return [answers.ok(one) for one in said]
@@ -250,7 +250,7 @@ class Vm:
         try:
             await self._at(peer, "set_cookie", [me, wanted])
             failpoints.hit("Move", "after")  # of one side
-            await self._call("erlang", "set_cookie", [Atom(peer), wanted])
+            await self.call("erlang", "set_cookie", [Atom(peer), wanted])
             theirs = await self._at(peer, "get_cookie", [me])
         except CallFailed:
             return False
@@ -258,12 +258,12 @@ class Vm:
 
     async def _at(self, peer: NodeName, function: str, args: Sequence[object]) -> Any:  # noqa: ANN401
         call = [Atom(peer), Atom("erlang"), Atom(function), list(args), _PEER_MS]
-        return await self._call("erpc", "call", call)
+        return await self.call("erpc", "call", call)
 
     async def link(self, peer: NodeName) -> bool:
         """`net_kernel:connect_node/1`; whether it is linked now."""
         try:
-            answer = await self._call("net_kernel", "connect_node", [Atom(peer)], timeout=_CONNECT)
+            answer = await self.call("net_kernel", "connect_node", [Atom(peer)], timeout=_CONNECT)
         except CallFailed:
             return False
         return answer is True
@@ -273,16 +273,21 @@ class Vm:
         if not (await self.about()).is_rabbit:
             return True
         try:
-            return await self._call("rabbit", "is_running", []) is True
+            return await self.call("rabbit", "is_running", []) is True
         except CallFailed:
             return False
+
+    @property
+    def our_link(self) -> str:
+        """The name under which the VM knows this connection."""
+        return self._open().own_name
 
     def _open(self) -> beam.Node:
         if self._node is None:
             raise BeamError
         return self._node
 
-    async def _call(
+    async def call(
         self,
         module: str,
         function: str,
@@ -290,4 +295,5 @@ class Vm:
         *,
         timeout: timedelta = beam.PATIENCE,
     ) -> Any:  # noqa: ANN401 - a term
+        """What a function returns in the VM; raises `BeamError`."""
         return await self._open().call(module, function, args, timeout=timeout)

@@ -127,16 +127,18 @@ class Runner:
                     await self._wait_for_reason()
 
     async def _wait_for_reason(self) -> None:
-        """Orders, or a VM that has gone; one that goes again and again is not spun on."""
+        """Orders, a VM that has gone (if not again and again), or somebody at a locked node."""
         waits = {
             asyncio.create_task(self._changed.wait()),
             asyncio.create_task(self._wait_gone()),
+            asyncio.create_task(self._agent.wait_disturbed()),
         }
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for one in waits:
                 one.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
     async def _wait_gone(self) -> None:
         loop = asyncio.get_running_loop()

@@ -16,7 +16,7 @@ from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from rotator.domain.cluster import Attestation, Cluster, Member
     from rotator.domain.ids import Fingerprint, VersionNumber
@@ -178,13 +178,16 @@ def unproven(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
 
 def unlocked(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
     """`locking`: who has not attested this round, or found a foreign link in it."""
+    told = _told_of_round(crowd, rotation)
     for member in crowd.awaited():
-        said = _fresh(member, rotation)
-        # The rounds of an emergency that was superseded have the same numbers: only fresh counts.
-        if said is None or said.locked_round != rotation.lock_round:
+        said = told.get(member.name)
+        if said is None:
             yield Blocker(code="not_locked", subject=member.name)
         elif said.foreign_links:
             yield Blocker(code="foreign_link", subject=member.name)
+        elif pretended := _pretended(told, member.name):
+            detail = f"under the name of {', '.join(pretended)}, which has no link to it"
+            yield Blocker(code="foreign_link", subject=member.name, detail=detail)
     if crowd.policy.expects_members and not crowd.awaited():
         yield Blocker(code="no_attestation", detail="members are expected, and none is live")
 
@@ -193,15 +196,37 @@ def found(crowd: Crowd, rotation: Rotation) -> dict[str, list[str]]:
     """Per member: whom it found in this round of locking; at most `MAX_FOUND` names in all."""
     seen: dict[str, list[str]] = {}
     left = MAX_FOUND
-    for member in crowd.awaited():
-        said = _fresh(member, rotation)
-        if said is None or said.locked_round != rotation.lock_round:
-            continue
-        names = sorted(said.foreign_links)[:left]
+    told = _told_of_round(crowd, rotation)
+    for name, said in told.items():
+        names = sorted({*said.foreign_links, *_pretended(told, name)})[:left]
         if names:
-            seen[member.name] = names
+            seen[name] = names
             left -= len(names)
     return seen
+
+
+def _told_of_round(crowd: Crowd, rotation: Rotation) -> dict[NodeName, Attestation]:
+    """What each member has attested of this round of locking.
+
+    The rounds of an emergency that was superseded have the same numbers: only fresh counts.
+    """
+    fresh = ((member.name, _fresh(member, rotation)) for member in crowd.awaited())
+    return {
+        name: said
+        for name, said in fresh
+        if said is not None and said.locked_round == rotation.lock_round
+    }
+
+
+def _pretended(told: Mapping[NodeName, Attestation], name: NodeName) -> list[NodeName]:
+    """Members to which *name* tells of a link, and which tell of none to it.
+
+    A link has two ends, and a locked node makes no new ones. So at the other end of this one is
+    somebody who calls himself like that member.
+    """
+    return sorted(
+        peer for peer in told[name].links if peer in told and name not in told[peer].links
+    )
 
 
 def never_locked(crowd: Crowd, rotation: Rotation) -> tuple[NodeName, ...]:

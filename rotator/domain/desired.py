@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rotator.domain import joining
-from rotator.domain.cluster import ReadFrom
 from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Kind, Phase
 from rotator.domain.version import Stage
@@ -14,7 +13,6 @@ from rotator.domain.version import Stage
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rotator.domain.cluster import Cluster
     from rotator.domain.ids import Generation, NodeName, RotationId, VersionNumber
     from rotator.domain.liveness import Crowd
     from rotator.domain.policy import OnDrift
@@ -73,23 +71,3 @@ def desired_state(crowd: Crowd) -> DesiredState:
         members={n: state for n, state in liveness.items() if state is not Liveness.LEFT},
         on_drift=crowd.policy.on_drift,
     )
-
-
-def pairs_of(cluster: Cluster, node: NodeName) -> dict[NodeName, VersionNumber]:
-    """What each peer last attested that it uses for *node*; read only when the node boots.
-
-    Without those that use what is not accepted any more: such a peer is reset to current.
-    """
-    accepted = cluster.accepted()
-    pairs = {}
-    for peer, member in cluster.members.items():
-        said = member.attestation
-        if peer == node or said is None or member.has_left:
-            continue
-        # Who does not run has no pins: it comes up with those of its boot file.
-        runs = said.read_from is ReadFrom.VM
-        pins, own = (said.pins, said.own) if runs else (said.boot_pins, said.own or said.file)
-        number = cluster.number_of(pins.get(node, own))
-        if number in accepted:
-            pairs[peer] = number
-    return pairs

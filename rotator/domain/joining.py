@@ -11,7 +11,7 @@ from rotator.domain.rotation import Kind, Phase
 
 if TYPE_CHECKING:
     from rotator.domain.cluster import Attestation, Cluster, Member
-    from rotator.domain.ids import Generation, NodeName
+    from rotator.domain.ids import Generation, NodeName, VersionNumber
     from rotator.domain.liveness import Crowd
     from rotator.domain.rotation import Rotation
 
@@ -30,6 +30,8 @@ def may_join(crowd: Crowd, asking: NodeName | None = None, said: Attestation | N
     """
     rotation, current = crowd.cluster.rotation, crowd.cluster.current
     if current is None or (said is not None and _would_use_what_is_over(crowd.cluster, said)):
+        return False
+    if asking is not None and said is not None and not _is_up_to_date(crowd, asking, said):
         return False
     if rotation is None or not rotation.has_mixed_cookies:
         return True
@@ -58,6 +60,22 @@ def _would_use_what_is_over(cluster: Cluster, said: Attestation) -> bool:
     own = () if said.own is None else (said.own,)
     accepted = cluster.accepted()
     return any(cluster.number_of(used) not in accepted for used in (*own, *said.boot_pins.values()))
+
+
+def _is_up_to_date(crowd: Crowd, asking: NodeName, said: Attestation) -> bool:
+    """Whether its boot file has for each peer what that peer uses for it now.
+
+    It was written by an answer from before; since then the last peers may have adopted, so that
+    cookies are not mixed any more. It writes its files anew, and asks again.
+    """
+    if said.read_from is not ReadFrom.BOOT:
+        return True
+    pairs, awaited = pairs_of(crowd.cluster, asking), {peer.name for peer in crowd.awaited()}
+    boots_with = {peer: said.boot_pins.get(peer, said.own) for peer in pairs.keys() & awaited}
+    return all(
+        used is None or crowd.cluster.number_of(used) == pairs[peer]
+        for peer, used in boots_with.items()
+    )
 
 
 def _row_is_stale(crowd: Crowd, peer: Member, member: Member) -> bool:
@@ -115,3 +133,23 @@ def _agrees(crowd: Crowd, peer: Member, member: Member, *, said: Attestation) ->
     used = theirs.pins.get(member.name, theirs.own)
     is_accepted = crowd.cluster.number_of(used) in crowd.cluster.accepted()
     return is_accepted and said.boot_pins.get(peer.name) == used
+
+
+def pairs_of(cluster: Cluster, node: NodeName) -> dict[NodeName, VersionNumber]:
+    """What each peer last attested that it uses for *node*; read only when the node boots.
+
+    Without those that use what is not accepted any more: such a peer is reset to current.
+    """
+    accepted = cluster.accepted()
+    pairs = {}
+    for peer, member in cluster.members.items():
+        said = member.attestation
+        if peer == node or said is None or member.has_left:
+            continue
+        # Who does not run has no pins: it comes up with those of its boot file.
+        runs = said.read_from is ReadFrom.VM
+        pins, own = (said.pins, said.own) if runs else (said.boot_pins, said.own or said.file)
+        number = cluster.number_of(pins.get(node, own))
+        if number in accepted:
+            pairs[peer] = number
+    return pairs

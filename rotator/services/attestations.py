@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rotator.ports.wakeups import Wakeups
     from rotator.services.changes import Poke
     from rotator.services.crowds import Crowds
+    from rotator.services.turns import Turns
 
 _ATTEMPTS: Final = 50
 _LINKS_EVERY: Final = 3600.0  #: seconds between facts about a member's foreign links
@@ -54,8 +55,15 @@ class Attestations:
     """Takes reports. What a decision depends on is durable before the answer is given."""
 
     def __init__(
-        self, *, states: ClusterStates, crowds: Crowds, wakeups: Wakeups, poke: Poke
+        self,
+        *,
+        states: ClusterStates,
+        crowds: Crowds,
+        wakeups: Wakeups,
+        poke: Poke,
+        turns: Turns,
     ) -> None:
+        self._turns = turns
         self._states = states
         self._crowds = crowds
         self._wakeups = wakeups
@@ -65,6 +73,10 @@ class Attestations:
 
     async def take(self, name: ClusterName, node: NodeName, said: Attestation) -> Answer:
         """Take one; raises `StaleGeneration`, `WrongFingerprint` or `TooManyMembers`."""
+        async with self._turns.of(name):
+            return await self._take(name, node, said)
+
+    async def _take(self, name: ClusterName, node: NodeName, said: Attestation) -> Answer:
         for _ in range(_ATTEMPTS):
             cluster = await self._states.load(name)
             if cluster is None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rotator.ports.state_store import ClusterStates, Receipt
     from rotator.ports.wakeups import Wakeups
     from rotator.services.crowds import Crowds
+    from rotator.services.turns import Turns
 
 _ATTEMPTS: Final = 50  #: against others that change the same cluster at the same time
 _LOOKS: Final = 50  #: at what the reconciler is to do
@@ -47,8 +48,15 @@ class Changes:
     """Writes what was decided by compare-and-set on the cluster's revision."""
 
     def __init__(
-        self, *, states: ClusterStates, crowds: Crowds, wakeups: Wakeups, poke: Poke
+        self,
+        *,
+        states: ClusterStates,
+        crowds: Crowds,
+        wakeups: Wakeups,
+        poke: Poke,
+        turns: Turns,
     ) -> None:
+        self._turns = turns
         self.states = states
         self.crowds = crowds
         self._wakeups = wakeups
@@ -73,6 +81,17 @@ class Changes:
 
         Raises what *decide* raises, `NotFound`, `InvariantViolated`, `StateUnavailable`.
         """
+        async with self._turns.of(name):
+            return await self._make(name, decide, line=line, receipt=receipt)
+
+    async def _make(
+        self,
+        name: ClusterName,
+        decide: Callable[[Crowd], Change],
+        *,
+        line: Line | None,
+        receipt: ReceiptFor | None,
+    ) -> Cluster:
         for _ in range(_ATTEMPTS):
             crowd = await self.crowd(name)
             change = decide(crowd)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from rotator.domain import adoption
-from rotator.domain.desired import DesiredState, desired_state, pairs_of
+from rotator.domain.desired import DesiredState, desired_state
+from rotator.domain.joining import pairs_of
 from rotator.errors import NotFound, RotatorError
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from rotator.services.executor import Executor
     from rotator.services.heads import Heads
     from rotator.services.keyring import KeyRing
+    from rotator.services.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ class _Pace:
 
     due_at: float = 0.0
     failures: int = 0
+    was_late: bool = False  #: somebody else changed the cluster during the last pass
     is_running: bool = False
     poked: bool = False
 
@@ -77,7 +80,9 @@ class Reconciler:
         wakeups: Wakeups,
         fence: Fence,
         on_lost_lease: Callable[[], None],
+        turns: Turns,
     ) -> None:
+        self._turns = turns
         self._states = states
         self._documents = documents
         self._keyring = keyring
@@ -142,14 +147,20 @@ class Reconciler:
 
     async def _guarded(self, name: ClusterName, pace: _Pace) -> float:
         """One pass, with every expected failure turned into a named blocker and a pause."""
+        # A pass may wait for a secrets manager, and nobody shall wait for that with it; but one that
+        # was late has its turn, or it would be late for ever among agents that report all the time.
+        turn = self._turns.of(name) if pace.was_late else nullcontext()
+        pace.was_late = False
         try:
-            delay = await self.reconcile(name)
+            async with turn:
+                delay = await self.reconcile(name)
         except FenceLost:
             log.exception("lease lost", extra={"cluster": name})
             self.has_lost_lease = True
             self._on_lost_lease()
             return _RESYNC
         except RevisionConflict:
+            pace.was_late = True
             return 0.0
         except RotatorError as error:
             return await self._failed(name, pace, error)

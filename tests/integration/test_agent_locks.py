@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from rotator.agent import memory as memories
 from rotator.agent.boot_files import BootFormat
 from rotator.agent.files import NodeFiles
 from rotator.agent.loop import NodeAgent
@@ -305,9 +306,8 @@ async def test_an_agent_that_is_killed_in_the_middle_of_a_lock_finds_its_way_bac
         assert outcome.is_settled
         await another.close()
     assert node.cookie_file.read_text() == NEXT.reveal()
-    assert "throwaway" not in (tmp_path / f"{NAME}.memory").read_text().replace(
-        '"throwaway": null', ""
-    )
+    left = memories.load(tmp_path / f"{NAME}.memory")
+    assert left == memories.at_peace(left)
 
 
 async def test_who_came_after_a_round_was_reported_counts_in_the_next(
@@ -324,12 +324,134 @@ async def test_who_came_after_a_round_was_reported_counts_in_the_next(
     assert stolen is not None
     stranger = await connect(at(beam), stolen.reveal())
     await agent.look()
-    await stranger.wait_closed()
+    assert stranger.is_open, "who knows the throwaway would be back at once"
     agent.obey(replace(LOCK, generation=Generation(3), lock=LockRound("e1", 2)))
     second = (await agent.look()).report
+    await stranger.wait_closed()
     assert second is not None
     assert second.foreign_links == [stranger.own_name]
     agent.obey(replace(LOCK, generation=Generation(4), lock=LockRound("e1", 3)))
     third = (await agent.look()).report
     assert third is not None
     assert (third.locked_round, third.foreign_links) == (3, [])
+
+
+OTHER = NodeName("another@127.0.0.1")
+
+
+@pytest.fixture
+async def pair(
+    beam: Erlang, node: BeamNode, agent: NodeAgent, tmp_path: Path
+) -> AsyncIterator[tuple[NodeAgent, NodeAgent, BeamNode]]:
+    """Two linked nodes with an agent each, both locked in the first round; the second node, too."""
+    second = BeamNode(beam, OTHER, cookie=LEAKED.reveal())
+    second.start()
+    second.wait_up()
+    second.connect(NAME)
+    files = NodeFiles(
+        cookie_file=second.cookie_file, boot_file=second.boot_file, boot_format=BootFormat.ERL
+    )
+    settings = NodeSettings(name=OTHER, files=files, epmd_port=beam.epmd_port)
+    beside = NodeAgent(settings, state_dir=tmp_path)
+    try:
+        for one, peer in ((agent, OTHER), (beside, NAME)):
+            one.obey(replace(LOCK, members={peer: "live"}))
+            report = (await one.look()).report
+            assert report is not None
+            assert report.locked_round == 1
+        yield agent, beside, second
+    finally:
+        await beside.close()
+        second.kill()
+
+
+def second_round(peer: NodeName) -> Orders:
+    """The next round, as the agent of the other node gets it."""
+    lock = LockRound("e1", 2)
+    return replace(LOCK, generation=Generation(3), lock=lock, members={peer: "live"})
+
+
+def sha256(cookie: Cookie | None) -> str:
+    """As a node tells of a cookie."""
+    assert cookie is not None
+    return hashlib.sha256(cookie.reveal().encode()).hexdigest()
+
+
+async def test_who_hears_of_the_next_round_first_locks_every_member(
+    pair: tuple[NodeAgent, NodeAgent, BeamNode],
+) -> None:
+    """At one word all nodes take what their own agents laid ready; each agent goes on from there."""
+    first, beside, second = pair
+    laid = beside.memory.next_throwaway
+    assert sha256(laid) != second.cookies().own
+    first.obey(second_round(OTHER))
+    report = (await first.look()).report
+    assert report is not None
+    assert report.locked_round == 2
+    await _until(lambda: second.cookies().own == sha256(laid))
+    assert set(second.cookies().rows.values()) == {sha256(laid)}
+    assert NAME in second.links()
+    report = (await beside.look()).report
+    assert report is not None
+    assert report.locked_round == 1, "its own orders know of no other round"
+    assert second.cookie_file.read_text() == beside.memory.throwaway.reveal()  # type: ignore[union-attr]
+    beside.obey(second_round(NAME))
+    report = (await beside.look()).report
+    assert report is not None
+    assert (report.locked_round, report.foreign_links) == (2, [])
+    assert beside.memory.throwaway == laid
+
+
+async def test_a_stranger_is_cut_from_all_members_at_one_word(
+    beam: Erlang, pair: tuple[NodeAgent, NodeAgent, BeamNode]
+) -> None:
+    """He came in with throwaways that he read, and is out of a node whose agent does nothing."""
+    first, beside, second = pair
+    there = replace(at(beam), name=OTHER)
+    stranger = await connect(there, beside.memory.throwaway.reveal())  # type: ignore[union-attr]
+    first.obey(second_round(OTHER))
+    await first.look()
+    await asyncio.wait_for(stranger.wait_closed(), 60)
+    assert NAME in second.links()
+    assert stranger.own_name not in second.links()
+
+
+async def test_an_agent_finds_its_way_back_into_a_node_that_a_word_has_locked(
+    pair: tuple[NodeAgent, NodeAgent, BeamNode], tmp_path: Path
+) -> None:
+    """It was dead when the word was said: what it had laid ready is in its memory."""
+    first, beside, second = pair
+    laid = beside.memory.next_throwaway
+    await beside.close()
+    first.obey(second_round(OTHER))
+    await first.look()
+    await _until(lambda: second.cookies().own == sha256(laid))
+    again = NodeAgent(beside.settings, state_dir=tmp_path)
+    try:
+        again.obey(second_round(NAME))
+        report = (await again.look()).report
+    finally:
+        await again.close()
+    assert report is not None
+    assert report.locked_round == 2
+
+
+async def test_a_word_that_comes_after_the_reset_locks_nobody(
+    pair: tuple[NodeAgent, NodeAgent, BeamNode],
+) -> None:
+    """What waits in a VM is taken out before the node gets the new cookie, by a new agent, too."""
+    first, beside, second = pair
+    beside.obey(replace(RESET, members={NAME: "live"}))
+    await settled(beside)
+    first.obey(second_round(OTHER))
+    report = (await first.look()).report
+    assert report is not None
+    assert report.locked_round == 2
+    assert second.cookies().own == sha256(NEXT)
+    assert (await settled(beside)).uses == 2
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.01)

@@ -12,6 +12,7 @@ from rotator.domain.facts import FactKind
 from rotator.domain.ids import ClusterName, NodeName
 from rotator.errors import StaleGeneration, StateUnavailable, WrongFingerprint
 from rotator.services.attestations import Attestations
+from rotator.services.turns import Turns
 from rotator.testing.factories import an_attestation
 from tests.support.api import World, a_world
 
@@ -27,6 +28,7 @@ def _attestations(world: World) -> Attestations:
         crowds=world.crowds,
         wakeups=world.wakeups,
         poke=world.reconciler.poke,
+        turns=Turns(),
     )
 
 

@@ -25,6 +25,7 @@ from rotator.agent.decide import (
     decide,
     to_lock,
 )
+from rotator.agent.evidence import locked_in
 from rotator.agent.orders import LockRound, Orders
 from rotator.domain.cookie import Cookie
 from rotator.domain.ids import ClusterUid, Generation, NodeName, VersionNumber
@@ -54,6 +55,7 @@ class Node:
     unfiled: set[NodeName] = field(
         default_factory=set
     )  #: rows that a move set, not in the boot file yet
+    latch: LockRound | None = None  #: the round that its VM waits for, with what was laid into it
     is_bare: bool = False  #: its rows were lost, and are not back yet
     steps: list[Step | tuple[NodeName, Cookie, str]] = field(default_factory=list)
 
@@ -63,7 +65,7 @@ class Node:
 
     def restart(self) -> None:
         """Boot from the files."""
-        self.own = self.file
+        self.own, self.latch = self.file, None
         self.pins = dict(self.boot.pins) if self.boot else {}
 
 
@@ -202,6 +204,12 @@ class Mesh(RuleBasedStateMachine):
         orders, seen = node.orders, self.seen(node)
         if node.steps or orders is None:
             return
+        if orders.lock is None and node.is_up:
+            node.latch = None
+        elif orders.lock is not None and node.latch and node.memory.next_lock == orders.lock:
+            self.say(orders.lock)
+            seen = self.seen(node)
+        node.memory = memories.entered(node.memory, seen.own)
         lock = to_lock(orders, seen, node.memory)
         if lock is not None:
             node.memory = memories.for_round(
@@ -213,7 +221,30 @@ class Mesh(RuleBasedStateMachine):
         node.steps = list(decide(orders, seen, node.memory, is_sealed=True))
         if node.steps or not node.is_up:
             return
+        self.lay(node, orders, seen)
         self.mend_pairs(node, orders, seen, is_late=is_late)
+
+    def lay(self, node: Node, orders: Orders, seen: Seen) -> None:
+        """A locked node is made ready for the next round, which its agent remembers first."""
+        lock = node.memory.lock
+        if orders.lock is None or lock is None:
+            return
+        if locked_in(orders.lock, seen, node.memory) is not None:
+            following = replace(lock, number=lock.number + 1)
+            if node.memory.next_lock != following:
+                cookie = Cookie(f"throwaway{next(_fresh)}")
+                node.memory = memories.with_next(node.memory, following, throwaway=cookie)
+            node.latch = following
+
+    def say(self, lock: LockRound) -> None:
+        """The word of a round: every VM that waits for it takes what was laid into it."""
+        for node in self.nodes.values():
+            if node.is_up and node.latch == lock and node.memory.next_throwaway is not None:
+                node.latch, cookie = None, node.memory.next_throwaway
+                node.own = cookie
+                node.pins = dict.fromkeys(
+                    [*node.pins, *(n for n in NAMES if n != node.name)], cookie
+                )
 
     def mend_pairs(self, node: Node, orders: Orders, seen: Seen, *, is_late: bool) -> None:
         """Move what is to be moved, and link what is missing, as the loop does."""
@@ -384,6 +415,14 @@ class Mesh(RuleBasedStateMachine):
         for node in self.nodes.values():
             assert node.own in self.accepted
 
+    @invariant()
+    def every_agent_gets_into_its_node(self) -> None:
+        """Whatever a VM answers to is in its files, in its agent's memory, or served."""
+        for node in self.nodes.values():
+            memory = node.memory
+            known = {node.file, memory.throwaway, memory.next_throwaway, *memory.former}
+            assert node.own in known | set(self.known.values()) | self.accepted
+
     def teardown(self) -> None:
         """Left alone, with the service there, every node comes to the target, and is linked."""
         if self.lock is not None:
@@ -395,6 +434,7 @@ class Mesh(RuleBasedStateMachine):
                     self.step(name)
         for node in self.nodes.values():
             assert node.own == node.file == self.target
+            assert node.latch is None
             assert set(node.pins.values()) <= {self.target}
             assert node.boot is not None
             assert set(node.boot.pins.values()) == {self.target}

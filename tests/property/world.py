@@ -41,7 +41,7 @@ from rotator.domain.actions import (
 )
 from rotator.domain.cluster import Attestation, Change, Cluster, Member, Proof, ReadFrom
 from rotator.domain.commands import Request, Start
-from rotator.domain.desired import desired_state, pairs_of
+from rotator.domain.desired import desired_state
 from rotator.domain.document import ClusterDocument, Stamp, StoredVersion
 from rotator.domain.ids import (
     EpochNumber,
@@ -52,6 +52,7 @@ from rotator.domain.ids import (
     RotationId,
     VersionNumber,
 )
+from rotator.domain.joining import pairs_of
 from rotator.domain.liveness import Crowd, Liveness
 from rotator.domain.policy import RotationPolicy
 from rotator.domain.resolver import Snapshot, resolve, view

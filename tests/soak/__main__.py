@@ -18,6 +18,8 @@ from tests.support.fleet_agents import processor_seconds
 from tests.support.service import wait_for
 from tests.support.watch import Watch, watching
 
+AWAY = 150.0  #: seconds; a member that is silent for 60 is lost
+
 
 @contextmanager
 def a_fleet(count: int, **policy: object) -> Iterator[Fleet]:
@@ -92,11 +94,16 @@ def chaos(count: int, rotations: int, seed: int) -> None:
     with a_fleet(count) as made, watching(made.mesh.nodes) as watch:
         run = Chaos(fleet=made, watch=watch, seed=seed)
         for number in range(rotations):
-            run.rotation(strikes=run.random.randrange(1, 7), roll_back=number % 5 == 4)
-            if number % 4 == 3:
-                made.join(f"late{number}@127.0.0.1")
+            run.rotation(
+                strikes=run.random.randrange(1, 7),
+                roll_back=number % 5 == 4,
+                joins=number % 2,
+                agent_away=AWAY if number % 10 == 2 else 0.0,
+                service_away=10.0 if number % 10 == 7 else 0.0,
+            )
         say(f"rotations with deaths, {count} nodes and more", rotations)
         say("strikes", dict(run.strikes))
+        say("new nodes, by the phase in which they asked", dict(run.joined))
         say("a killed node, from up to linked to everyone", seconds(run.returns))
         say_watch(watch)
 

@@ -38,6 +38,7 @@ from rotator.services.keyring import KeyRing
 from rotator.services.queries import Queries
 from rotator.services.reconciler import Reconciler
 from rotator.services.tokens import TokenService
+from rotator.services.turns import Turns
 from rotator.testing.memory import MemoryCookieStore, MemoryMasterStore
 
 if TYPE_CHECKING:
@@ -164,7 +165,12 @@ async def a_world(
         )
         executor = Executor(state.clusters, documents, keyring)
         heads = Heads(state.clusters)
-        shared: dict[str, Any] = {"states": state.clusters, "crowds": crowds, "wakeups": wakeups}
+        shared: dict[str, Any] = {
+            "states": state.clusters,
+            "crowds": crowds,
+            "wakeups": wakeups,
+            "turns": Turns(),
+        }
         reconciler = Reconciler(
             documents=documents,
             keyring=keyring,

@@ -147,7 +147,7 @@ def test_a_node_that_was_away_over_a_whole_emergency_is_locked_first() -> None:
 
 def test_nothing_is_locked_before_the_throwaway_is_remembered() -> None:
     """Without a memory of this very round no step is taken, or the agent would lock itself out."""
-    other = replace(LOCKED, lock=replace(ROUND, number=2))
+    other = replace(LOCKED, lock=replace(ROUND, emergency="another"))
     for memory in (Memory(), replace(LOCKED, throwaway=None), other):
         assert decide(LOCK, settled(OLD), memory) == ()
 

@@ -6,8 +6,9 @@ from dataclasses import asdict
 import pytest
 
 from rotator.api import mapping
-from rotator.domain.desired import desired_state, pairs_of
+from rotator.domain.desired import desired_state
 from rotator.domain.ids import NodeName, VersionNumber
+from rotator.domain.joining import pairs_of
 from rotator.domain.rotation import Phase
 from rotator.domain.version import Stage
 from rotator.services.commands import Plan

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from rotator.domain import adoption
-from rotator.domain.cluster import Proof, ReadFrom
+from rotator.domain.cluster import Attestation, Proof, ReadFrom
 from rotator.domain.rotation import Phase
 from rotator.testing.factories import (
     NOW,
@@ -162,6 +162,21 @@ def test_a_lock_round_counts_its_own_fresh_evidence() -> None:
     other = an_attestation(None, locked_round=2)
     assert _codes(gate, LOCKING, other) == [("not_locked", "a")]
     assert _codes(gate, LOCKING, expect=1) == [("no_attestation", "")]
+
+
+def test_a_link_that_its_other_end_knows_nothing_of_is_a_strangers() -> None:
+    """Who is linked under the name of a live member is named by the member that he is linked to."""
+
+    def said(*peers: str) -> Attestation:
+        return an_attestation(None, locked_round=1, links=dict.fromkeys(peers, False))
+
+    gate = adoption.unlocked
+    assert _codes(gate, LOCKING, said("b"), said("a")) == []
+    assert _codes(gate, LOCKING, said("b", "unknown"), said("a")) == []
+    assert _codes(gate, LOCKING, said("b"), said()) == [("foreign_link", "a")]
+    assert adoption.found(_crowd(LOCKING, said("b"), said()), LOCKING) == {"a": ["b"]}
+    not_yet = an_attestation(None)
+    assert _codes(gate, LOCKING, said("b"), not_yet) == [("not_locked", "b")]
 
 
 def test_users_are_found_in_every_row() -> None:

@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from rotator.domain.cluster import Cluster, ReadFrom
-from rotator.domain.desired import desired_state, pairs_of
+from rotator.domain.desired import desired_state
+from rotator.domain.joining import pairs_of
 from rotator.domain.liveness import Liveness
 from rotator.domain.policy import OnDrift
 from rotator.domain.rotation import Phase, Rotation

@@ -79,6 +79,18 @@ def test_nobody_boots_with_what_is_being_retired(own, may: bool) -> None:
     assert joining.may_join(crowd, "c", replace(BOOT, own=own)) is may
 
 
+@pytest.mark.parametrize(("pin", "may"), [(NEW, True), (OLD, False)])
+@pytest.mark.parametrize("rotation", [None, ROLLING_OUT])
+def test_nobody_boots_with_what_a_peer_has_left_since(rotation, pin, may: bool) -> None:
+    """The last peer adopted between the answer that its files were written by and its question."""
+    asks = a_member("c", BOOT, asked_generation=42)
+    crowd = _crowd(rotation, an_attestation(12 if rotation else 11), others=[asks])
+    current = NEW if rotation else OLD
+    pin = pin if rotation else {NEW: OLD, OLD: NEW}[pin]
+    said = replace(BOOT, own=current, boot_pins={"a": pin})
+    assert joining.may_join(crowd, "c", said) is may
+
+
 def test_nobody_boots_before_the_former_version_is_current_again() -> None:
     """In a rollback the version that a node would get is the rejected one until then."""
     back = a_rotation(Phase.ROLLING_BACK, is_rollback=True)
