@@ -69,6 +69,7 @@ bench: setup  ## Service and agent: start, memory, rotation, emergency, as numbe
 soak: setup packages  ## Twenty nodes, and RabbitMQ: rotations in a row, deaths at random, intruders, with figures
 	$(BIN)/python -m tests.soak $(SOAK)
 	$(BIN)/python -m pytest -q -s tests/soak
+	ROTATOR_TESTS_WHOLE=1 $(BIN)/python -m pytest -q tests/acceptance/test_lost_stores.py
 
 ##@ Now and then
 

@@ -76,6 +76,13 @@ def reader(life: tuple[World, Reader, Any], world: World) -> Reader:
     return Reader(world, known.generation, numbers=list(known.numbers), cookies=list(known.cookies))
 
 
+@pytest.fixture
+def _one_for_all(request: pytest.FixtureRequest) -> None:
+    """Where time is short, the first store and database stand for all of them."""
+    if not IS_WHOLE and request.node.callspec.params["life"] != (STORES[0], DATABASES[0]):
+        pytest.skip("with ROTATOR_TESTS_WHOLE=1")
+
+
 def put_back(world: World, moment: str, which: str) -> None:
     """Put an old copy in the place of one store, or of both."""
     state, secrets = world.moments[moment]
@@ -211,13 +218,14 @@ def test_an_empty_state_store_is_rebuilt_and_its_cluster_goes_on(
     world.assert_no_leak()
 
 
+@pytest.mark.usefixtures("_one_for_all")
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_state_store_lost_in_a_rotation_goes_on_with_it(
     moment: str, world: World, reader: Reader
 ) -> None:
     """The document's slots say how far it had come: no number is used twice, no cookie lost."""
     if not IS_WHOLE and moment in {"staged", "rolling_out"}:
-        pytest.skip("with ROTATOR_TESTS_WHOLE")
+        pytest.skip("with ROTATOR_TESTS_WHOLE=1")
     _, secrets = world.moments[moment]
     world.state.lose()
     secrets()
@@ -233,6 +241,7 @@ def test_a_state_store_lost_in_a_rotation_goes_on_with_it(
     assert world.begin()["to_version"] == 3
 
 
+@pytest.mark.usefixtures("_one_for_all")
 @pytest.mark.parametrize("point", ["L1:before", "L1:after", "KL:before", "KL:after"])
 def test_recover_goes_on_where_it_was_killed(point: str, world: World, reader: Reader) -> None:
     """Killed at any write, and repeated: one recovery, one generation that leaps, one cookie."""
@@ -282,6 +291,7 @@ def test_an_empty_secrets_manager_is_rebuilt_from_the_recovery_file(
     world.assert_no_leak()
 
 
+@pytest.mark.usefixtures("_one_for_all")
 def test_a_recovery_file_of_another_service_writes_nothing(
     world: World, tmp_path_factory: pytest.TempPathFactory, secret_stores: Any, databases: Any
 ) -> None:
