@@ -45,7 +45,7 @@ check: setup  ## Lint, format, types, import contracts
 	$(BIN)/lint-imports --no-logo
 
 .PHONY: test
-test: packages check cover  ## check, then every tier of tests on real parts
+test: packages check cover promtool  ## check, then every tier of tests on real parts
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --ignore=,$(PURE))
 
 PURE := tests/unit tests/property
@@ -66,10 +66,11 @@ bench: setup  ## Service and agent: start, memory, rotation, emergency, as numbe
 	$(BIN)/python -m tests.bench
 
 .PHONY: soak
-soak: setup packages  ## Twenty nodes, and RabbitMQ: rotations in a row, deaths at random, intruders, with figures
+soak: setup packages  ## Twenty nodes, and RabbitMQ: rotations in a row, deaths at random, intruders, with figures; and requests at random
 	$(BIN)/python -m tests.soak $(SOAK)
 	$(BIN)/python -m pytest -q -s tests/soak
 	ROTATOR_TESTS_WHOLE=1 $(BIN)/python -m pytest -q tests/acceptance/test_lost_stores.py
+	ROTATOR_FUZZ_EXAMPLES=300 $(BIN)/python -m pytest -q --timeout 1800 tests/integration/test_api_fuzz.py
 
 ##@ Now and then
 
@@ -77,9 +78,14 @@ soak: setup packages  ## Twenty nodes, and RabbitMQ: rotations in a row, deaths 
 packages:  ## Debian's Erlang, Elixir, RabbitMQ and ejabberd, for the tests; starts no service
 	@.ci/packages all
 
+.PHONY: promtool
+promtool: setup  ## promtool out of Debian's package, for the tests of alert rules
+	@.ci/promtool $(BIN)
+
 .PHONY: openapi
 openapi: setup  ## Write docs/reference/openapi.json again
-	$(BIN)/python -m rotator.api.openapi > docs/reference/openapi.json
+	$(BIN)/python -m rotator.api.openapi > docs/reference/openapi.json.new
+	mv docs/reference/openapi.json.new docs/reference/openapi.json
 
 .PHONY: lock
 lock:  ## Write requirements/*.txt again (UPGRADE=--upgrade takes the newest)

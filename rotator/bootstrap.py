@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,12 +20,17 @@ from rotator.adapters.state.database import now
 from rotator.adapters.state.store import open_state
 from rotator.adapters.state.wakeups import LocalWakeups
 from rotator.adapters.telemetry import logging as telemetry
+from rotator.adapters.telemetry.metered import SECRETS_MANAGER, metered_fields, metered_states
+from rotator.adapters.telemetry.metrics import Metrics
 from rotator.api import serving
 from rotator.api.app import create_app
 from rotator.api.dependencies import Services
-from rotator.api.routes.health import create_health_app
+from rotator.api.doors import Doors, room
+from rotator.api.routes.health import Scrape, create_health_app
 from rotator.api.serving import Listener, Tls
+from rotator.api.throttle import Limits, Throttle
 from rotator.domain.facts import Fact, FactKind
+from rotator.domain.ids import ClusterName
 from rotator.errors import ConfigurationError, FenceLost, RotatorError
 from rotator.services.attestations import Attestations
 from rotator.services.beginnings import Beginnings
@@ -41,6 +46,8 @@ from rotator.services.queries import Queries
 from rotator.services.reconciler import Reconciler
 from rotator.services.tokens import TokenService
 from rotator.services.turns import Turns
+from rotator.services.vitals import VitalSigns
+from rotator.settings.differences import Differences, differences
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -68,6 +75,15 @@ def _stores(settings: Settings) -> SecretStores:
     return open_stores(chosen.pop("kind"), **chosen)
 
 
+def _limits(settings: Settings) -> Limits:
+    chosen = settings.limits
+    return Limits(
+        requests_per_second=chosen.requests_per_second,
+        burst=chosen.burst,
+        long_polls=chosen.long_polls,
+    )
+
+
 def _refuse_failpoints(settings: Settings) -> None:
     if failpoints.is_armed() and not settings.listen.is_loopback:
         raise ConfigurationError(
@@ -83,6 +99,8 @@ class Service:
     health: App
     reconciler: Reconciler
     crowds: Crowds
+    throttle: Throttle
+    doors: Doors
     tokens: TokenService
     state: State
     keyring: KeyRing
@@ -90,16 +108,25 @@ class Service:
 
 
 @asynccontextmanager
-async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIterator[Service]:
+async def open_service(  # noqa: PLR0915 - one list of parts, from which nothing branches
+    settings: Settings, *, closing: asyncio.Event
+) -> AsyncIterator[Service]:
     """Open both stores, take the lease, and put the services together. Contacts no secrets manager.
 
     Raises `AnotherProcess`, `DatabaseTooNew`, `ConfigurationError`.
     """
     async with AsyncExitStack() as stack:
+        metrics = Metrics()
         state = await stack.enter_async_context(open_state(settings.state_path))
+        state = replace(state, clusters=metered_states(state.clusters, meter=metrics))
         fence = await state.lease.acquire()
         stack.push_async_callback(state.lease.release)
-        stores = _stores(settings)
+        stores = metered_fields(
+            _stores(settings),
+            store=SECRETS_MANAGER,
+            meter=metrics,
+            prefixes={"cookies": "document_", "masters": "epoch_"},
+        )
         stack.push_async_callback(stores.close)
         stretcher = Stretcher()
         stack.callback(stretcher.close)
@@ -125,6 +152,7 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             wakeups=wakeups,
             fence=fence,
             on_lost_lease=closing.set,
+            on_pass=metrics.passed,
             turns=turns,
         )
         stack.push_async_callback(reconciler.stop)
@@ -160,12 +188,37 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             wakeups=wakeups,
             closing=closing,
         )
-        app = create_app(services)
+        throttle, doors = Throttle(_limits(settings)), Doors(in_all=room())
+        doors.per_address = settings.connections_per_address
+        app = create_app(services, throttle=throttle, observe=metrics.answered)
         health = create_health_app(
             {"state_store": _answers(state), "secrets_manager": stores.cookies.check},
             now=now,
+            scrape=_scrape(metrics, app, queries=services.queries, reconciler=reconciler),
         )
-        yield Service(app, health, reconciler, crowds, tokens, state, keyring, stores.cookies.check)
+        yield Service(
+            app=app,
+            health=health,
+            reconciler=reconciler,
+            crowds=crowds,
+            throttle=throttle,
+            doors=doors,
+            tokens=tokens,
+            state=state,
+            keyring=keyring,
+            check_store=stores.cookies.check,
+        )
+
+
+def _scrape(metrics: Metrics, app: App, *, queries: Queries, reconciler: Reconciler) -> Scrape:
+    signs = VitalSigns(
+        queries=queries,
+        is_leader=lambda: not reconciler.has_lost_lease,
+        fence=lambda: int(reconciler.fence),
+        long_polls=lambda: app.state.looks.waiting,
+        fact_streams=lambda: app.state.streams,
+    )
+    return lambda: metrics.scrape(signs)
 
 
 def _answers(state: State) -> Any:  # noqa: ANN401 - an async check
@@ -190,6 +243,7 @@ def _listeners(service: Service, settings: Settings) -> list[Listener]:
         port=listen.port,
         setting="listen.port",
         tls=_tls(settings),
+        doors=service.doors,
     )
     health = Listener(
         app=service.health,
@@ -211,21 +265,58 @@ async def _require_same_masters(state: State, settings: Settings) -> None:
             )
 
 
-async def _reload(service: Service, before: Settings, read: Callable[[], Settings]) -> None:
-    """On SIGHUP: clusters, policies and masters as the file says now; the rest needs a restart."""
-    try:
-        settings = read()
-        kept = {"clusters": before.clusters, "masters": before.masters}
-        if settings.model_copy(update=kept) != before:
-            raise ConfigurationError("only clusters and masters change while serving; restart")
+class _Reloads:
+    """On SIGHUP: the file as it is now, as a whole or not at all; one reading after the other."""
+
+    def __init__(self, service: Service, settings: Settings, read: Callable[[], Settings]) -> None:
+        self._service = service
+        self._settings = settings
+        self._read = read
+        self._turn = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self) -> None:
+        """Read it, soon."""
+        task = asyncio.get_running_loop().create_task(self._run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self) -> None:
+        async with self._turn:
+            try:
+                found = await self._take(self._read())
+            except RotatorError as error:
+                log.error(  # noqa: TRY400 - the reason says all
+                    "configuration not taken; the former one stays", extra={"reason": str(error)}
+                )
+            except Exception:
+                log.exception("configuration not taken", extra={"code": "internal"})
+            else:
+                said = {
+                    "added": list(found.added),
+                    "removed": list(found.removed),
+                    "changed": list(found.changed),
+                }
+                log.info("configuration read again", extra=said)
+
+    async def _take(self, settings: Settings) -> Differences:
+        """What may fail comes first; what cannot is done in one go."""
+        service, found = self._service, differences(self._settings, settings)
+        if found.for_restart:
+            raise ConfigurationError(
+                f"{', '.join(found.for_restart)}: this takes a restart; nothing of the file was taken"
+            )
         await _require_same_masters(service.state, settings)
+        await service.state.clusters.declare(list(settings.clusters), now=now())
         service.keyring.parameters = _profiles(settings)
         service.crowds.policies = settings.policies()
-        await service.state.clusters.declare(list(settings.clusters), now=now())
-        await service.reconciler.tick()
-        log.info("configuration read again")
-    except RotatorError as error:
-        log.error("configuration not taken; the former one stays", extra={"reason": str(error)})  # noqa: TRY400 - the reason says all
+        service.throttle.limits = _limits(settings)
+        service.doors.per_address = settings.connections_per_address
+        telemetry.configure(level=settings.log.level, format=settings.log.format)
+        self._settings = settings
+        for name in found.clusters:
+            service.reconciler.poke(ClusterName(name))
+        return found
 
 
 async def _warn_of_the_store(check: Callable[[], Awaitable[None]]) -> None:
@@ -240,7 +331,6 @@ async def _warn_of_the_store(check: Callable[[], Awaitable[None]]) -> None:
 
 async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
     closing = asyncio.Event()
-    reloads: set[asyncio.Task[None]] = set()
     async with open_service(settings, closing=closing) as service:
         listeners = _listeners(service, settings)
         sockets = [listener.bind() for listener in listeners]
@@ -250,12 +340,8 @@ async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
         metronome.every(_FLUSH, service.tokens.flush_used)
         metronome.start()
 
-        def reload() -> None:
-            task = asyncio.get_running_loop().create_task(_reload(service, settings, read))
-            reloads.add(task)
-            task.add_done_callback(reloads.discard)
-
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+        reloads = _Reloads(service, settings, read)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloads.begin)
         log.info(
             "serving",
             extra={"address": settings.listen.address, "port": settings.listen.port},

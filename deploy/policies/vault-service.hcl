@@ -14,11 +14,20 @@ path "secret/data/erlang-cookies/masters/*" {
   capabilities = ["create", "read"]
 }
 
-# The policy "default" gives these too; a token without it needs them.
+# The policy "default" gives all that follows, too; a token without it needs it.
 path "auth/token/lookup-self" {
   capabilities = ["read"]
 }
 
 path "auth/token/renew-self" {
+  capabilities = ["update"]
+}
+
+# `rotator doctor` asks what this token may do, and gives back the login that it made.
+path "sys/capabilities-self" {
+  capabilities = ["update"]
+}
+
+path "auth/token/revoke-self" {
   capabilities = ["update"]
 }

@@ -39,6 +39,12 @@ _CONFIG: Final = "/etc/rotator/agent.yaml"
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _ONCE_LOOKS: Final = 40
 _EXAMPLES: Final = """\
+commands:
+  run        stay beside the nodes (default)
+  boot       write the cookie files of one node, once it may start; then end
+  status     what the running agent sees of its nodes
+  leave      a node goes for good: nobody waits for it any more
+
 examples:
   rotator agent --config agent.yaml            run beside the nodes named there
   rotator agent --once                         bring them on once, and tell
@@ -64,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--verbose", action="store_true", help="log each step")
     made.add_argument(
         "command", nargs="?", default="run", choices=["run", "boot", "status", "leave"],
-        help="run (default): stay beside the nodes",
+        help="see below",
     )  # fmt: skip
     made.add_argument("node", nargs="?", help="one of the nodes in the file; all by default")
     made.add_argument(

@@ -198,7 +198,8 @@ def _refused(answer: _Answer, *, hint: str) -> ServiceAway | AgentRefused:
         detail = _one_line(problem.get("detail"))[:500]
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         code = detail = ""
-    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or not code:
+    is_passing = answer.status == HTTPStatus.TOO_MANY_REQUESTS
+    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or is_passing or not code:
         return ServiceAway(f"the service answers {answer.status} {code}".rstrip())
     is_conflict = answer.status == HTTPStatus.CONFLICT
     kind = AgentConflict if is_conflict else AgentRefused

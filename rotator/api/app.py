@@ -14,7 +14,9 @@ from starlette.routing import Route as PlainRoute
 import rotator
 from rotator.api import auth, longpoll, openapi, problems
 from rotator.api.dependencies import GuardedRoute, Route, Services, guard
+from rotator.api.metering import Metered, Observe
 from rotator.api.routes import clusters, emergencies, facts, nodes, rotations, tokens
+from rotator.api.throttle import Throttle
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -34,12 +36,20 @@ ROUTES: Final[tuple[Route, ...]] = (
 
 
 def create_app(
-    services: Services,
+    services: Services, *, throttle: Throttle | None = None, observe: Observe | None = None
 ) -> FastAPI:
-    """The application. Set `services.closing` when the process is told to end: nobody waits then."""
+    """The application; without *throttle*, without limits. *observe* is told of each answer.
+
+    Set `services.closing` when the process is told to end: nobody waits then.
+    """
     app = build(ROUTES)
+    app.state.throttle = throttle or Throttle()
     app.state.services = services
     app.state.looks = longpoll.Looks(services.queries.states)
+    if observe is not None:
+        # A plain route does not say in the scope which it is, but its endpoint does.
+        app.state.paths = {r.endpoint: r.path for r in app.routes if isinstance(r, PlainRoute)}
+        app.add_middleware(Metered, observe=observe)
     return app
 
 

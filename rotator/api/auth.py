@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
+    from rotator.api.throttle import Throttle
     from rotator.ports.state_store import TokenRow
     from rotator.services.tokens import TokenService
 
@@ -95,20 +96,48 @@ async def authenticate(request: Request, service: TokenService) -> Principal:
     return Principal(id=f"token:{row.id}", role=Role(row.role), token=row)
 
 
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+async def _knock(request: Request, service: TokenService) -> Principal:
+    """As `authenticate`, within what the caller may ask for; `TooManyRequests`."""
+    throttle: Throttle = request.app.state.throttle
+    address = _address(request)
+    try:
+        credentials = _credentials(request)
+    except NotAuthenticated:
+        throttle.knock(address, None)
+        throttle.failed(address, None)
+        raise
+    throttle.knock(address, credentials)
+    try:
+        principal = await authenticate(request, service)
+    except NotAuthenticated:
+        throttle.failed(address, credentials)
+        raise
+    throttle.passed(credentials, is_shared=tokens.ANY in principal.token.nodes)
+    return principal
+
+
 async def admit(request: Request, service: TokenService, endpoint: object) -> None:
-    """Let the request pass to its endpoint: token, then role, then cluster, then node."""
+    """Let the request pass to its endpoint: limits, then token, then role, cluster, node."""
     roles = roles_of(endpoint)
     if Role.PUBLIC in roles:
+        throttle: Throttle = request.app.state.throttle
+        throttle.knock(_address(request), None)
+        throttle.failed(_address(request), None)
         return
-    principal = await authenticate(request, service)
+    principal = await _knock(request, service)
     require(request, principal, roles)
     request.state.principal = principal
-    request.state.admit = lambda: admit(request, service, endpoint)
+    request.state.roles = roles
 
 
 async def admit_again(request: Request) -> None:
-    """As `admit`, after a wait: a token that was revoked meanwhile is `NotAuthenticated`."""
-    await request.state.admit()
+    """Rights as they are after a wait: a token that was revoked meanwhile is `NotAuthenticated`."""
+    service: TokenService = request.app.state.services.tokens
+    require(request, await authenticate(request, service), request.state.roles)
 
 
 def require(request: Request, principal: Principal, roles: frozenset[Role]) -> None:

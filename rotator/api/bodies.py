@@ -25,7 +25,7 @@ from rotator.errors import InputError
 MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 32
 MAX_REASON: Final = 1000
-BODY_SECONDS: Final = 30.0
+BODY_SECONDS: Final = 10.0  #: `limits` cuts what is late a little later
 
 #: What counts for depth. Each match begins where the last ended and fails at its first character
 #: or not at all: one pass, however the text is made.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,15 +13,16 @@ from fastapi import Depends, Path, Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
-from rotator.api import auth
+from rotator.api import auth, bodies
 from rotator.api.auth import Principal, Role
 from rotator.domain.ids import NODE_NAME, ClusterName, NodeName, RotationId
 from rotator.errors import InputError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
+    from rotator.api.throttle import Throttle
     from rotator.ports.state_store import Emergencies
     from rotator.ports.wakeups import Wakeups
     from rotator.services.attestations import Attestations
@@ -58,6 +60,7 @@ def principal_of(request: Request) -> Principal:
     return found
 
 
+_BODILESS = frozenset({"GET", "HEAD"})
 Asked = Annotated[Services, Depends(services_of)]
 Asking = Annotated[Principal, Depends(principal_of)]
 ClusterPath = Annotated[ClusterName, Path(max_length=255)]
@@ -80,6 +83,20 @@ class Route:
     query: Sequence[str] = ()  #: of a plain one, for the OpenAPI document
 
 
+@asynccontextmanager
+async def _admitted(request: Request, endpoint: object) -> AsyncIterator[None]:
+    """While it is served. A body is read before: who sends one slowly keeps no place of others."""
+    await auth.admit(request, services_of(request).tokens, endpoint)
+    if Role.PUBLIC in auth.roles_of(endpoint):
+        yield
+        return
+    if request.method not in _BODILESS:
+        await bodies.read(request)
+    throttle: Throttle = request.app.state.throttle
+    async with throttle.at_work(is_node=principal_of(request).role is Role.NODE):
+        yield
+
+
 class GuardedRoute(APIRoute):
     """Asks who calls, and whether they may, before anything of the request is read."""
 
@@ -89,8 +106,8 @@ class GuardedRoute(APIRoute):
         endpoint = self.endpoint
 
         async def guarded(request: Request) -> Response:
-            await auth.admit(request, services_of(request).tokens, endpoint)
-            return await serve(request)
+            async with _admitted(request, endpoint):
+                return await serve(request)
 
         return guarded
 
@@ -101,8 +118,8 @@ def guard(
     """A plain endpoint behind the same guard."""
 
     async def guarded(request: Request) -> Response:
-        await auth.admit(request, services_of(request).tokens, endpoint)
-        return await endpoint(request)
+        async with _admitted(request, endpoint):
+            return await endpoint(request)
 
     auth.declare(guarded, tuple(auth.roles_of(endpoint)))
     return guarded

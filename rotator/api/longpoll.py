@@ -98,6 +98,7 @@ class Looks:
     def __init__(self, states: ClusterStates) -> None:
         self._states = states
         self._about_to: dict[ClusterName, asyncio.Task[Cluster | None]] = {}
+        self.waiting = 0  #: requests that wait for a change just now
 
     async def look(self, name: ClusterName) -> Cluster:
         """The cluster as it is after this call began; `NotFound`."""
@@ -108,6 +109,15 @@ class Looks:
         if found is None:
             raise NotFound
         return found
+
+    @asynccontextmanager
+    async def counted(self) -> AsyncIterator[None]:
+        """One more waits meanwhile."""
+        self.waiting += 1
+        try:
+            yield
+        finally:
+            self.waiting -= 1
 
     async def _load(self, name: ClusterName) -> Cluster | None:
         await asyncio.sleep(0)
@@ -134,7 +144,7 @@ async def wait_for_change(
         return cluster
     ends_at = time.monotonic() + with_jitter(poll.wait)
     revocations = services.tokens.revocations
-    async with _gone(request, services.closing) as gone:
+    async with _gone(request, services.closing) as gone, looks.counted():
         while (left := ends_at - time.monotonic()) > 0 and not gone.done():
             # Waiting begins before looking: a change between the two would be missed.
             woken = asyncio.ensure_future(services.wakeups.wait(name, seconds=left))

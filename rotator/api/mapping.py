@@ -113,6 +113,7 @@ def _adoption(report: ClusterReport) -> v1.Adoption:
         on_current=report.on_current,
         expects=_expects(crowd.policy.expect),
         foreign_links=sum(1 for one in awaited if membership.strangers(crowd, one)),
+        left=list(crowd.expected_but_left()),
         findings=sum(1 for one in awaited if one.attestation and one.attestation.preflight),
     )
 

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from rotator import errors
+from rotator.api.throttle import TooManyAtWork, TooManyRequests
 from rotator.protocol import v1
 from rotator.services.queries import Changing
 
@@ -119,6 +120,8 @@ _TABLE: Final[dict[type[errors.RotatorError], _Row]] = {
     errors.StateStoreError: _UNAVAILABLE,
     Changing: _Row(HTTPStatus.SERVICE_UNAVAILABLE, "Changing", retry_after=1),
     Busy: _Row(HTTPStatus.SERVICE_UNAVAILABLE, "Busy", retry_after=5),
+    TooManyRequests: _Row(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests", retry_after=1),
+    TooManyAtWork: _Row(HTTPStatus.SERVICE_UNAVAILABLE, "Busy", retry_after=1),
     errors.RotatorError: _BROKEN,
 }
 
@@ -139,7 +142,7 @@ def _answer(
     code: str,
     detail: str,
     rotation: str | None = None,
-    is_passing: bool = True,
+    retry_after: int | None = None,
     allow: str | None = None,
 ) -> Response:
     problem = v1.Problem(
@@ -153,8 +156,8 @@ def _answer(
     )
     content = {name: value for name, value in asdict(problem).items() if value is not None}
     headers = {} if allow is None else {"allow": allow}
-    if row.retry_after is not None and is_passing:
-        headers["retry-after"] = str(row.retry_after)
+    if retry_after is not None:
+        headers["retry-after"] = str(retry_after)
     if row.status is HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
     return Response(
@@ -170,6 +173,7 @@ def of_error(request: Request, error: errors.RotatorError) -> Response:
             "request failed",
             extra={"code": error.code, "request_id": request_id(request), "why": str(error)},
         )
+    is_passing = getattr(error, "is_transient", True)
     fixed = (type(error).__doc__ or "").strip().splitlines()[0]
     return _answer(
         request,
@@ -177,7 +181,7 @@ def of_error(request: Request, error: errors.RotatorError) -> Response:
         code=error.code,
         detail=str(error) if row.speaks else fixed,
         rotation=error.rotation_id if isinstance(error, errors.RotationUnderway) else None,
-        is_passing=getattr(error, "is_transient", True),
+        retry_after=getattr(error, "retry_after", row.retry_after) if is_passing else None,
     )
 
 

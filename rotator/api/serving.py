@@ -17,6 +17,8 @@ from rotator.errors import ConfigurationError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rotator.api.doors import Doors
+
 _GRACEFUL_SECONDS: Final = 5
 
 
@@ -48,6 +50,8 @@ class Listener:
     port: int
     setting: str
     tls: Tls | None = None
+    protocol: type[DeadlineProtocol] = DeadlineProtocol
+    doors: Doors | None = None  #: who may connect; None: as the protocol says
 
     def bind(self) -> socket.socket:
         """A socket of its own; `ConfigurationError` names the setting."""
@@ -69,7 +73,7 @@ class Listener:
             self.app,
             host=self.address,
             port=self.port,
-            http=DeadlineProtocol,
+            http=self._protocol(),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -80,7 +84,42 @@ class Listener:
             ssl_certfile=self.tls.certificate if self.tls else None,
             ssl_keyfile=self.tls.key if self.tls else None,
         )
-        return uvicorn.Server(config)
+        return Server(config)
+
+    def _protocol(self) -> type[DeadlineProtocol]:
+        if self.doors is None:
+            return self.protocol
+        return type("Protocol", (self.protocol,), {"doors": self.doors})
+
+
+class Server(uvicorn.Server):
+    """uvicorn's own, with a deadline for the handshake of TLS: until its end there is no protocol."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen on *sockets*."""
+        await super().startup(sockets=[])
+        self.started = False
+        loop, config = asyncio.get_running_loop(), self.config
+        kind: Any = config.http_protocol_class
+        seconds = None if config.ssl is None else kind.tls_deadline
+        for bound in sockets or ():
+            server = await loop.create_server(
+                self._protocol,
+                sock=bound,
+                ssl=config.ssl,
+                backlog=config.backlog,
+                ssl_handshake_timeout=seconds,
+                ssl_shutdown_timeout=seconds,
+            )
+            self.servers.append(server)
+        self.started = True
+
+    def _protocol(self) -> asyncio.Protocol:
+        made: type[Any] = self.config.http_protocol_class
+        protocol: asyncio.Protocol = made(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
 
 
 async def run(

@@ -28,6 +28,8 @@ _NAME = "rotator"
 _HELP = """\
 Rotates the cookies of Erlang clusters: by hand, and at once when one has leaked.
 
+Beside the nodes runs `rotator agent`, which has a help of its own.
+
 Exit codes: 0 ok · 1 failed · 2 usage · 3 not found · 4 not allowed · 5 conflict · \
 6 timed out waiting · 7 degraded
 """
@@ -45,6 +47,7 @@ _MODULES: Final = {
     "tokens": ("token",),
     "server": ("serve", "demo", "master"),
     "losses": ("recover", "rederive"),
+    "doctor": ("doctor",),
     "": ("version", "completion"),
 }  # fmt: skip
 

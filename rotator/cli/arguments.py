@@ -34,6 +34,13 @@ ReasonOption = Annotated[
 NeededReasonOption = Annotated[
     str, typer.Option("--reason", metavar="TEXT", help="Why; it stands in the facts. Required.")
 ]
+#: Of an emergency, which can be tried without one.
+EmergencyReasonOption = Annotated[
+    str,
+    typer.Option(
+        "--reason", metavar="TEXT", help="Why; it stands in the facts. Required, but to try it."
+    ),
+]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Do it in spite of what speaks against.")
 ]

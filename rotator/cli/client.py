@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 _PAUSES: Final = (0.2, 0.4, 0.8, 1.6)  #: seconds before each further attempt
 _BOUND_SECONDS: Final = 60.0  #: no attempt begins later than this after the first
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
-_PASSING: Final = frozenset({502, 503, 504})
+_PASSING: Final = frozenset({429, 502, 503, 504})
 #: What does not pass by itself.
 FIXED: Final = frozenset({"certificate", "tls"})
 _MAX_PROBLEM_TEXT: Final = 500

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Final
 
 from rotator.cli.durations import age, instant
 from rotator.cli.tables import Table, View, maybe, when, words, yes
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from rotator.protocol import v1
+
+_WIDEST: Final = 40  #: of one value among a fact's details
+_INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
 def members(found: v1.Members, now: datetime) -> View:
@@ -82,13 +86,20 @@ def removed(found: v1.Removed) -> View:
 
 
 def _details(found: dict[str, Any]) -> str:
-    return " ".join(f"{name}={_short(value)}" for name, value in found.items())
+    """What stands in a row; empty values and the rest of long ones are left to ``-o json``."""
+    shown = {name: _short(value) for name, value in found.items()}
+    return " ".join(f"{name}={value}" for name, value in shown.items() if value)
 
 
 def _short(value: Any) -> str:  # noqa: ANN401 - JSON
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    return f"({len(value)})" if isinstance(value, dict) else str(value)
+    if value is None or value in ("", [], {}):
+        return ""
+    if isinstance(value, dict):
+        return f"({len(value)})"
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    if _INSTANT.fullmatch(text):
+        return when(text)
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
 
 
 def facts(found: v1.Facts, *, is_newest: bool) -> View:

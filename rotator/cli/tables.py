@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 #: The clock is no fault: a grace window that runs is how a rotation goes.
 CLOCK: Final = "clock"
+#: Versions of which one or another may be in use, and how many of those that are over are shown.
+_IN_USE: Final = frozenset({"pending", "current", "previous"})
+_OVER_SHOWN: Final = 3
 _BROKEN_STATES: Final = frozenset({"frozen", "undeclared"})
 
 
@@ -75,8 +78,9 @@ def _members(found: v1.Adoption) -> str:
     if not found.members:
         return "none yet"
     lost = f", {found.lost} lost" if found.lost else ""
+    left = f", {len(found.left)} left" if found.left else ""
     foreign = f", {found.foreign_links} with foreign links" if found.foreign_links else ""
-    return f"{found.on_current}/{found.members} on current{lost}{foreign}"
+    return f"{found.on_current}/{found.members} on current{lost}{left}{foreign}"
 
 
 def _with_findings(count: int) -> str:
@@ -116,12 +120,10 @@ def cluster(found: v1.Cluster, now: datetime) -> View:
     if found.state == "uninitialised":
         view.append(f"it has no cookie yet; `rotator init {found.name}` makes version 1")
     if found.versions:
-        rows = [
-            (str(v.number), v.stage, age(v.created_at, now), v.origin, maybe(v.fingerprint))
-            for v in found.versions
-        ]
-        view.append(Table(("version", "stage", "age", "origin", "fingerprint"), rows))
+        view += _versions(found.versions, now)
     view.append(f"members: {_members(found.adoption)} (expects {found.adoption.expects})")
+    if found.adoption.left:
+        view.append(f"expected, and gone in good order: {', '.join(found.adoption.left)}")
     if found.adoption.findings:
         view.append(f"{_with_findings(found.adoption.findings)}: see `rotator nodes {found.name}`")
     if found.next_due:
@@ -130,6 +132,22 @@ def cluster(found: v1.Cluster, now: datetime) -> View:
         view += rotation(found.rotation, now)
     if found.blockers:
         view += ["waits for:", *blockers(found.blockers, now)]
+    return view
+
+
+def _versions(found: Sequence[v1.Version], now: datetime) -> View:
+    """Those in use, and the last of those that are over."""
+    newest = sorted(found, key=lambda version: version.number, reverse=True)
+    over = [version for version in newest if version.stage not in _IN_USE]
+    hidden = {version.number for version in over[_OVER_SHOWN:]}
+    rows = [
+        (str(v.number), v.stage, age(v.created_at, now), v.origin, maybe(v.fingerprint))
+        for v in newest
+        if v.number not in hidden
+    ]
+    view: View = [Table(("version", "stage", "age", "origin", "fingerprint"), rows)]
+    if hidden:
+        view.append(f"and {len(hidden)} older ones that are over; -o json has them all")
     return view
 
 
@@ -207,7 +225,7 @@ def rotations(found: v1.Rotations, now: datetime) -> View:
     return view
 
 
-def plan(found: v1.Plan, now: datetime) -> View:
+def plan(found: v1.Plan) -> View:
     """What a rotation would do."""
     versions = f"from version {found.from_version} to {found.to_version}"
     view: View = [
@@ -218,7 +236,8 @@ def plan(found: v1.Plan, now: datetime) -> View:
     if "grace" in found.phases:
         view.append(f"grace window: {spoken(found.grace_seconds)}")
     if found.blockers:
-        view += ["held up by:", *blockers(found.blockers, now)]
+        # A plan is of this moment: for how long it has been so is not known.
+        view += ["held up by:", *(f"  {blocker(one)}" for one in found.blockers)]
     if found.conflict:
         view.append(f"it would be refused: {found.conflict}")
     return view

@@ -104,6 +104,13 @@ class Crowd:
             return (f"{short} more",) if short > 0 else ()
         return tuple(sorted(expect - members.keys()))
 
+    def expected_but_left(self) -> tuple[NodeName, ...]:
+        """Whom the policy expects by name although they have left in good order."""
+        expect = self.policy.expect
+        if not isinstance(expect, frozenset):
+            return ()
+        return tuple(m.name for m in self.with_liveness(Liveness.LEFT) if m.name in expect)
+
     def with_cluster(self, cluster: Cluster) -> Crowd:
         """The same instant, another state of the cluster."""
         return replace(self, cluster=cluster)

@@ -180,6 +180,8 @@ class Adoption:
     expects: str  #: ``none``, a number, or the names
     foreign_links: int = 0  #: members linked to names that are no live member
     findings: int = 0  #: members whose agent has found something that stands in the way
+    #: Members whom the configuration expects by name, and who left in good order: nobody waits.
+    left: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

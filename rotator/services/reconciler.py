@@ -26,6 +26,7 @@ from rotator.errors import (
     SecretStoreError,
 )
 from rotator.services.clock import Clock
+from rotator.services.notices import Notices
 from rotator.services.standings import Standings
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Reconciler:
         fence: Fence,
         on_lost_lease: Callable[[], None],
         turns: Turns,
+        on_pass: Callable[[str], None] = lambda _outcome: None,
     ) -> None:
         self._turns = turns
         self._states = states
@@ -91,12 +93,14 @@ class Reconciler:
         self._crowds = crowds
         self._wakeups = wakeups
         self._on_lost_lease = on_lost_lease
+        self._on_pass = on_pass  #: is told ``ok``, or the code of what failed
         self.fence = fence
         self.has_lost_lease = False
         self._paces: dict[ClusterName, _Pace] = {}
         self._announced: dict[ClusterName, Generation] = {}
         self._clock = Clock(states=states, crowds=crowds, fence=fence)
         self._standings = Standings(states=states, fence=fence)
+        self._notices = Notices()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -157,17 +161,21 @@ class Reconciler:
         except FenceLost:
             log.exception("lease lost", extra={"cluster": name})
             self.has_lost_lease = True
+            self._on_pass(FenceLost.code)
             self._on_lost_lease()
             return _RESYNC
         except RevisionConflict:
             pace.was_late = True
+            self._on_pass(RevisionConflict.code)
             return 0.0
         except RotatorError as error:
             return await self._failed(name, pace, error)
         except Exception:
             log.exception("pass failed", extra={"cluster": name, "code": "internal"})
+            self._on_pass("internal")
             return _RETRY[-1]
         pace.failures = 0
+        self._on_pass("ok")
         return delay
 
     async def _failed(self, name: ClusterName, pace: _Pace, error: RotatorError) -> float:
@@ -176,6 +184,7 @@ class Reconciler:
             extra={"cluster": name, "code": error.code},
             exc_info=isinstance(error, InvariantViolated),
         )
+        self._on_pass(error.code)
         subject = "secrets manager" if isinstance(error, SecretStoreError) else ""
         blocker = Blocker(code=error.code, subject=subject, detail=str(error))
         await self._stand_quietly(name, blocker)
@@ -204,6 +213,7 @@ class Reconciler:
             if action is None or isinstance(action, Wait):
                 waiting = action or Wait()
                 await self._standings.keep(crowd, waiting.blockers)
+                self._notices.see(crowd, waiting.blockers)
                 return self._pause(crowd, waiting)
             change = await self._executor.run(action, crowd, stored, fence=self.fence)
             if change is not None:

@@ -11,8 +11,11 @@ from pydantic import Field, model_validator
 from rotator.domain.ids import ClusterName, MasterName
 from rotator.domain.policy import RotationPolicy
 from rotator.settings.clusters import Cluster, Members, OnLost
+from rotator.settings.limits import Limits
 from rotator.settings.secret_stores import METHODS, STORES, LocalStore, VaultStore
 from rotator.settings.values import Flag, Location, Name, Port, Section, Text
+
+_CONNECTIONS: Final = 256
 
 
 class Listen(Section):
@@ -23,7 +26,7 @@ class Listen(Section):
     port: Port = 8400
     #: Of the API.
     health_port: Port = 8401
-    #: Of /healthz and /readyz, which need no token and show no secret; never TLS.
+    #: Of /healthz, /readyz and /metrics, which need no token and show no secret; never TLS.
     tls_certificate: Location | None = None
     #: PEM file with the certificate and its chain.
     tls_key: Location | None = None
@@ -86,6 +89,15 @@ class Settings(Section):
     data_dir: Location = Path("rotator-data")
     #: Holds the state store, state.sqlite; relative to the file.
     log: Log = Log()
+    limits: Limits = Limits()
+
+    @property
+    def connections_per_address(self) -> int:
+        """At once; 0: no limit."""
+        chosen = self.limits.connections_per_address
+        if chosen is not None:
+            return chosen
+        return _CONNECTIONS if self.listen.tls_certificate is not None else 0
 
     @property
     def state_path(self) -> Path:
@@ -102,7 +114,7 @@ _BELOW_CLUSTER: Final[dict[tuple[str, ...], type[Section]]] = {
     ("members",): Members,
     ("members", "on_lost"): OnLost,
 }
-_ALONE: Final[dict[str, type[Section]]] = {"listen": Listen, "log": Log}
+_ALONE: Final[dict[str, type[Section]]] = {"listen": Listen, "log": Log, "limits": Limits}
 
 
 def section_at(location: tuple[str, ...]) -> type[Section] | None:

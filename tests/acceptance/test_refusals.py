@@ -172,30 +172,6 @@ def test_a_typo_in_the_configuration_is_shown_with_line_column_and_what_was_mean
     assert "did you mean 'grace_window'?" in service.output()
 
 
-def test_a_broken_configuration_on_reload_changes_nothing(service: Service) -> None:
-    """After SIGHUP with a typo the former configuration stays in force, and the log says so."""
-    assert service.process is not None
-    service.config.write_text("clusters: [")
-    service.process.send_signal(1)
-    wait_for("the refusal is logged", lambda: "the former one stays" in service.output())
-    begun = rotate(service)
-    service.until_phase(CLUSTER, begun["id"], "completed")
-
-
-def test_a_reload_declares_and_undeclares_clusters(service: Service) -> None:
-    """After SIGHUP a new cluster can be initialised; one taken out is frozen, served and named."""
-    assert service.process is not None
-    service.clusters = {"invoices": PLAIN}
-    service.write_config()
-    service.process.send_signal(1)
-    wait_for("undeclared", lambda: service.get(f"clusters/{CLUSTER}")["state"] == "undeclared")
-    service.initialise("invoices")
-    assert rotate(service)["status"] == 409
-    token = service.token("node", nodes="n@h")
-    served = service.request("GET", f"clusters/{CLUSTER}/cookie?node=n@h", token=token)
-    assert served.json()["current"]["number"] == 1
-
-
 def test_more_rotations_an_hour_than_the_cap_are_refused(service: Service) -> None:
     """A loop of rotations is stopped by the cap, but an emergency never is."""
     for _ in range(4):
@@ -248,15 +224,6 @@ def test_a_secrets_manager_that_cannot_be_used_is_logged_at_the_start(
         assert "store_token_expired" in service.output()
     finally:
         service.stop()
-
-
-def test_a_reload_that_changes_more_than_clusters_and_masters_is_refused(service: Service) -> None:
-    """A setting that would not take effect is refused with the reason, not taken in silence."""
-    assert service.process is not None
-    service.more = {"log": {"level": "debug"}}
-    service.write_config()
-    service.process.send_signal(1)
-    wait_for("it is refused", lambda: "only clusters and masters change" in service.output())
 
 
 def test_a_cluster_keeps_the_master_that_it_was_initialised_with(service: Service) -> None:

@@ -21,7 +21,7 @@ from rotator.adapters.derivation import Stretcher, profile
 from rotator.domain.master import MasterSecret
 from rotator.ports.master_store import Epoch
 from tests.acceptance.conftest import Place, vault_place
-from tests.bench import agent
+from tests.bench import agent, edges
 from tests.bench.measure import (
     FLOOR_CALLS,
     RUNS,
@@ -154,7 +154,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="rotator-bench-") as place:
         here = Path(place)
         (here / "service").mkdir()
-        rows = [*service_figures(here / "service"), key_stretching(), *agent.figures(here)]
+        rows = [
+            *service_figures(here / "service"),
+            key_stretching(),
+            *agent.figures(here),
+            *edges.figures(here / "edges"),
+        ]
     if chosen.output == "json":
         print(json.dumps(rows, indent=2))
         return

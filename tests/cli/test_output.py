@@ -165,3 +165,61 @@ def test_findings_of_agents_are_shown_where_members_are(rotator: Program, stub: 
     stub.on("GET", "clusters/orders", cluster(adoption=adoption))
     said_so = "2 members with findings: see `rotator nodes orders`\n"
     assert said_so in rotator("status", "orders").out
+
+
+def test_versions_that_are_long_over_are_counted(rotator: Program, stub: Stub) -> None:
+    """Status shows what is in use and the last that are over, and says how many more there are."""
+    made = [
+        v1.Version(
+            number=number,
+            stage="current" if number == 12 else "retired",
+            origin="derived",
+            epoch=1,
+            created_at="2026-11-23T06:45:00Z",
+            fingerprint=None,
+        )
+        for number in range(12, 0, -1)
+    ]
+    stub.on("GET", "clusters/orders", replace(cluster(), versions=made))
+    lines = rotator("status", "orders").out.splitlines()
+    shown = [
+        int(line.split()[0]) for line in lines if line.split()[1:2] in (["current"], ["retired"])
+    ]
+    assert shown == [12, 11, 10, 9]
+    assert "and 8 older ones that are over; -o json has them all" in lines
+    assert len(json.loads(rotator("status", "orders", "-o", "json").out)["versions"]) == 12
+
+
+def test_an_expected_node_that_has_left_is_named(rotator: Program, stub: Stub) -> None:
+    """Status says so where the configuration still names a node that went in good order."""
+    adoption = replace(cluster().adoption, members=2, on_current=2, expects="a, b, c", left=["c@h"])
+    stub.on("GET", "clusters/orders", replace(cluster(), adoption=adoption))
+    out = rotator("status", "orders").out
+    assert "members: 2/2 on current, 1 left (expects a, b, c)" in out
+    assert "expected, and gone in good order: c@h" in out
+
+
+def test_a_plan_does_not_say_for_how_long(rotator: Program, stub: Stub) -> None:
+    """What speaks against a rotation that was not begun has no age."""
+    stub.on("POST", "clusters/orders/rotations", replace(plan(), blockers=[blocker()]))
+    out = rotator("rotate", "orders", "--dry-run").out
+    assert "held up by:" in out
+    assert "rabbit@b: laggard" in out
+    assert ", for " not in out
+
+
+def test_facts_leave_the_long_and_the_empty_to_json(rotator: Program, stub: Stub) -> None:
+    """A fact's row has short values; the whole of it is in `-o json`."""
+    details = {
+        "nodes": "",
+        "token": "t1",
+        "expires_at": "2026-11-23T06:45:00.123Z",
+        "why": "x" * 99,
+    }
+    found = replace(fact("TokenCreated"), details=details)
+    stub.on("GET", "facts", v1.Facts(facts=[found], next=None))
+    out = rotator("facts").out
+    assert "token=t1 expires_at=2026-11-23 06:45:00Z why=" in out
+    assert "nodes=" not in out
+    assert "x" * 50 not in out
+    assert "x" * 99 in rotator("facts", "-o", "json").out

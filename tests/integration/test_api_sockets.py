@@ -2,21 +2,35 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import ssl
 import time
+from contextlib import suppress
 
 import httpx
 import pytest
 
+from rotator.api.doors import Doors
 from rotator.api.limits import DeadlineProtocol
 from rotator.api.routes import facts
 from rotator.api.routes.health import create_health_app
+from rotator.api.serving import Tls
 from rotator.errors import StoreSealed
 from rotator.testing.factories import NOW
 from tests.support.api import a_world, served
+from tests.support.certificates import Authority
 
 
 class Hasty(DeadlineProtocol):
     head_deadline = 0.4
+
+
+def hasty(doors=None, **deadlines):
+    """A protocol with doors of its own, and with deadlines short enough to wait for."""
+    short = dict.fromkeys(
+        ("tls_deadline", "head_deadline", "body_deadline", "idle_deadline", "taking_deadline"), 0.8
+    )
+    return type("Hasty", (DeadlineProtocol,), {"doors": doors or Doors(), **short, **deadlines})
 
 
 @pytest.fixture
@@ -33,21 +47,159 @@ async def _is_closed(reader, *, within):
         return True
 
 
-async def test_half_open_connections_are_gone_after_the_deadline(world):
-    """Of 200 connections without a complete head none lives on, while others are served."""
-    async with served(world.app, Hasty) as port:
-        starts = (b"", b"GET", b"GET /v1/clusters HTTP/1.1\r\nHost: x\r\nX-A: ")
-        opened = []
-        for number in range(200):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(starts[number % len(starts)])
-            opened.append((reader, writer))
+HALF_OPEN = {
+    "nothing at all": b"",
+    "the first word": b"GET",
+    "half a head": b"GET /v1/clusters HTTP/1.1\r\nHost: x\r\nX-A: ",
+    "half a body": b"POST /v1/clusters/orders/init HTTP/1.1\r\nHost: x\r\n"
+    b"Authorization: Bearer %s\r\nContent-Length: 99\r\n\r\n{",
+    "half a chunk": b"POST /v1/clusters/orders/init HTTP/1.1\r\nHost: x\r\n"
+    b"Authorization: Bearer %s\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n{",
+    "half a body of a stranger": b"POST /v1/clusters/orders/init HTTP/1.1\r\nHost: x\r\n"
+    b"Content-Length: 99\r\n\r\n{",
+    "empty lines after an answer": b"GET /v1/clusters HTTP/1.1\r\nHost: x\r\n\r\n\r\n",
+}
+
+
+async def _until(condition, what, *, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        await asyncio.sleep(0.02)
+
+
+def _unread(port):
+    """A socket that takes next to nothing, and whose answers nobody reads."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    made.connect(("127.0.0.1", port))
+    return made
+
+
+@pytest.mark.parametrize("kind", HALF_OPEN)
+async def test_half_open_connections_are_gone_after_their_deadline(world, kind):
+    """Whatever it is that a peer leaves half done, it is cut, while others are served."""
+    token = (await world.token("admin")).encode()
+    sent = HALF_OPEN[kind].replace(b"%s", token)
+    protocol = hasty()
+    async with served(world.app, protocol) as port:
+        opened = [_unread(port) for _ in range(40)]
+        for one in opened:
+            one.sendall(sent)
+        await _until(lambda: protocol.doors.open == len(opened), "all are in")
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             assert (await client.get("/openapi.json")).status_code == 200
-        closed = await asyncio.gather(*(_is_closed(reader, within=3) for reader, _ in opened))
-        assert all(closed)
+        await _until(lambda: not protocol.doors.open, "all are cut")
+        for one in opened:
+            one.close()
+        assert (await world.call("GET", "/v1/clusters/orders")).json()["state"] == "uninitialised"
+
+
+async def test_bytes_after_an_answer_do_not_keep_a_connection(world):
+    """A body that goes on dripping after its request was refused is cut like any other."""
+    protocol = hasty()
+    async with served(world.app, protocol) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HALF_OPEN["half a body of a stranger"])
+        assert b" 401 " in await reader.readuntil(b"\r\n\r\n")
+
+        def drip():
+            writer.write(b" ")
+            return not protocol.doors.open
+
+        await _until(drip, "it is cut")
+        writer.close()
+
+
+async def test_who_asks_on_and_reads_nothing_is_cut(world):
+    """A peer that takes none of its answers is cut once they fill what is kept for it."""
+    protocol = hasty()
+    async with served(world.app, protocol) as port:
+        one = _unread(port)
+        await _until(lambda: protocol.doors.open, "it is in")
+
+        def ask():
+            with suppress(OSError):
+                one.send(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n", socket.MSG_DONTWAIT)
+            return not protocol.doors.open
+
+        await _until(ask, "it is cut")
+        one.close()
+
+
+async def test_a_pipelined_request_is_not_begun(world):
+    """Who sends a second request before the first is answered gets one answer, and may ask again."""
+    token = (await world.token("admin")).encode()
+    known = b"Host: x\r\nAuthorization: Bearer %s\r\n" % token
+    init = b"POST /v1/clusters/orders/init HTTP/1.1\r\n%sContent-Length: 2\r\n\r\n{}" % known
+    async with served(world.app, hasty()) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /v1/clusters/orders HTTP/1.1\r\n" + known + b"\r\n" + init * 20)
+        answer = await asyncio.wait_for(reader.read(), 30)
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close" in answer
+        writer.close()
+    assert (await world.call("GET", "/v1/clusters/orders")).json()["state"] == "uninitialised"
+
+
+async def test_a_connection_without_a_handshake_of_tls_is_cut(world, tmp_path):
+    """Whoever connects to the port of TLS and says nothing is cut, while others are served."""
+    authority = Authority(tmp_path, "ca")
+    signed = authority.sign("service", address="127.0.0.1")
+    tls = Tls(certificate=signed.certificate, key=signed.key)
+    async with served(world.app, hasty(), tls=tls) as port:
+        opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
+        trusted = ssl.create_default_context(cafile=str(authority.certificate))
+        async with httpx.AsyncClient(
+            base_url=f"https://127.0.0.1:{port}", verify=trusted
+        ) as client:
+            assert (await client.get("/openapi.json")).status_code == 200
+        assert all(await asyncio.gather(*(_is_closed(reader, within=30) for reader, _ in opened)))
         for _, writer in opened:
             writer.close()
+
+
+async def test_what_is_no_http_is_refused_with_a_problem(world):
+    """Bytes that cannot be a request are answered once, and their connection ends."""
+    protocol = hasty()
+    async with served(world.app, protocol) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+        head, _, body = (await asyncio.wait_for(reader.read(), 30)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert json.loads(body)["code"] == "malformed_head"
+        writer.close()
+
+
+async def test_a_long_poll_outlives_the_deadlines_of_connections(world):
+    """A request that is being answered is cut by none of them."""
+    await world.initialise()
+    generation = (await world.desired()).json()["generation"]
+    headers = {"Authorization": f"Bearer {await world.token('node')}"}
+    async with served(world.app, hasty()) as port, httpx.AsyncClient(headers=headers) as client:
+        url = f"http://127.0.0.1:{port}/v1/clusters/orders/cookie?node=rabbit@a"
+        answer = await client.get(f"{url}&generation={generation}&wait=2s", timeout=30)
+    assert answer.status_code == 304
+
+
+async def test_more_connections_from_an_address_than_it_may_have_are_refused(world):
+    """One too many is 429 with a time to come back, and is let in once another is gone."""
+    protocol = hasty(Doors(per_address=2), head_deadline=60.0)
+    async with served(world.app, protocol) as port:
+        opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        await _until(lambda: protocol.doors.open == 2, "two are in")
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head, _, body = (await asyncio.wait_for(reader.read(), 30)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 429 ")
+        assert b"retry-after: " in head
+        assert json.loads(body)["code"] == "too_many_connections"
+        writer.close()
+        opened[0][1].close()
+        await _until(lambda: protocol.doors.open == 1, "one has gone")
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.get("/openapi.json")).status_code == 200
+        opened[1][1].close()
 
 
 async def test_a_head_that_drips_is_cut_as_well(world):

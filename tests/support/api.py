@@ -15,7 +15,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import uvicorn
 
 from rotator.adapters.derivation import PROFILES
 from rotator.adapters.state.store import open_state
@@ -23,6 +22,7 @@ from rotator.adapters.state.wakeups import LocalWakeups
 from rotator.api.app import create_app
 from rotator.api.dependencies import Services
 from rotator.api.limits import DeadlineProtocol
+from rotator.api.serving import Listener, Tls
 from rotator.domain.ids import ClusterName, MasterName
 from rotator.domain.policy import RotationPolicy
 from rotator.services.attestations import Attestations
@@ -226,26 +226,19 @@ async def a_world(
 
 @asynccontextmanager
 async def served(
-    app: Any, protocol: type[DeadlineProtocol] = DeadlineProtocol
+    app: Any, protocol: type[DeadlineProtocol] = DeadlineProtocol, *, tls: Tls | None = None
 ) -> AsyncIterator[int]:
     """The application on a free port of loopback, which is given."""
-    config = uvicorn.Config(
-        app,
-        host="127.0.0.1",
-        port=0,
-        http=protocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=1,
+    listener = Listener(
+        app=app, address="127.0.0.1", port=0, setting="", protocol=protocol, tls=tls
     )
-    server = uvicorn.Server(config)
-    task = asyncio.ensure_future(server._serve())
+    bound = listener.bind()
+    server = listener.server()
+    task = asyncio.ensure_future(server._serve([bound]))
     while not server.started:
         await asyncio.sleep(0.01)
     try:
-        yield server.servers[0].sockets[0].getsockname()[1]
+        yield bound.getsockname()[1]
     finally:
         server.should_exit = True
         await task

@@ -53,6 +53,7 @@ class Fleet:
     agents: dict[str, Agent] = field(default_factory=dict)
     _began_at: float = 0.0  # Unix time in seconds; what was before does not count
     _down: list[tuple[str, float, float]] = field(default_factory=list)  # a node, from, until
+    _came: dict[str, float] = field(default_factory=dict)  # a node that is new, until when it was
 
     # --- who there is -----------------------------------------------------------------------
 
@@ -81,7 +82,11 @@ class Fleet:
         return self.agents[node.name]
 
     def recruit(self, name: str) -> Agent:
-        """A node that never ran, and its agent; both are to be started."""
+        """A node that never ran, and its agent; both are to be started.
+
+        Until `readmit` it may be called in vain, but a link to it that is lost counts.
+        """
+        self._came[name] = math.inf
         self.mesh.nodes[name] = BeamNode(self.erlang, name, cookie="NEVERUSEDBYANYBODY")
         return self.engage(self.mesh[name])
 
@@ -121,6 +126,8 @@ class Fleet:
         """Wait until it is linked to everyone, without help; its links count from then on."""
         wait_for(f"{name} is linked to everyone", lambda: self.is_linked(name), seconds=LONG)
         self.mesh.readmit(name)
+        if self._came.get(name) == math.inf:
+            self._came[name] = time.time()
         self._down = [
             (one, begin, time.time() + FLAPS if one == name and end == math.inf else end)
             for one, begin, end in self._down
@@ -270,8 +277,12 @@ class Fleet:
                     f"{what} of {name} to {event.node}: {event.why}"
                     for event in events
                     if not self._is_excused(name, event)
+                    and not (what == "call" and self._is_new(event))
                 ]
         return found
+
+    def _is_new(self, event: Event) -> bool:
+        return event.at / 1000 <= self._came.get(event.node, 0.0)
 
     def _is_excused(self, name: str, event: Event) -> bool:
         at = event.at / 1000

@@ -11,12 +11,12 @@ import pytest
 RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 
 
-def need(*programs: str) -> None:
+def need(*programs: str, by: str = "make packages") -> None:
     """Skip, or fail in CI, unless each of *programs* is there: names in PATH, or absolute paths."""
     missing = [program for program in programs if shutil.which(program) is None]
     if not missing:
         return
     names = ", ".join(Path(program).name for program in missing)
     if os.environ.get("CI"):
-        pytest.fail(f"missing here, and needed in CI: {names}; `make packages` installs them")
-    pytest.skip(f"needs {names}; `make packages` installs them")
+        pytest.fail(f"missing here, and needed in CI: {names}; `{by}` installs them")
+    pytest.skip(f"needs {names}; `{by}` installs them")

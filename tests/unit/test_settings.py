@@ -17,6 +17,7 @@ from rotator.domain.policy import RotationPolicy
 from rotator.errors import ConfigurationError
 from rotator.settings import Settings, load
 from rotator.settings.clusters import Cluster, Members, OnLost
+from rotator.settings.limits import Limits
 from rotator.settings.secret_stores import METHODS, STORES, VaultStore
 from rotator.settings.sections import Listen, Log, Master, section_at
 from rotator.settings.values import Section
@@ -591,7 +592,7 @@ def test_whatever_bytes_the_file_holds_it_loads_or_is_refused(
 
 
 def _sections() -> Iterator[type[Section]]:
-    yield from (Settings, Listen, Log, Master, Cluster, Members, OnLost)
+    yield from (Settings, Listen, Limits, Log, Master, Cluster, Members, OnLost)
     yield from (*STORES.values(), *METHODS.values())
 
 
@@ -612,6 +613,7 @@ def test_suggestions_know_every_section() -> None:
         (): Settings,
         ("listen",): Listen,
         ("log",): Log,
+        ("limits",): Limits,
         ("masters", "any"): Master,
         ("clusters", "any"): Cluster,
         ("clusters", "any", "members"): Members,

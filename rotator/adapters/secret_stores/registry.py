@@ -10,6 +10,7 @@ from rotator.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from rotator.ports.cookie_store import CookieStore
+    from rotator.ports.examiner import StoreExaminer
     from rotator.ports.master_store import MasterStore
 
 _BACKENDS: Final = {
@@ -24,6 +25,7 @@ class SecretStores:
 
     cookies: CookieStore
     masters: MasterStore
+    examiner: StoreExaminer | None = None  #: where `rotator doctor` can look into it
 
     async def close(self) -> None:
         """Give back connections and threads of both."""

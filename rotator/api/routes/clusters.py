@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -28,6 +29,7 @@ from rotator.protocol import v1
 from rotator.services.queries import Changing, ClusterReport
 
 if TYPE_CHECKING:
+    from rotator.api.throttle import Throttle
     from rotator.domain.cluster import Cluster
     from rotator.domain.ids import NodeName
     from rotator.domain.rotation import Rotation
@@ -109,9 +111,11 @@ async def show_cookie(request: Request) -> Response:
         auth.require(request, again, frozenset({Role.NODE}))
         again.require_node(node)
 
-    cluster = await longpoll.wait_for_change(
-        request, services, name, poll=poll, still_allowed=still_allowed
-    )
+    throttle: Throttle = request.app.state.throttle
+    with throttle.waiting(principal.id, node) if poll.wait else nullcontext():
+        cluster = await longpoll.wait_for_change(
+            request, services, name, poll=poll, still_allowed=still_allowed
+        )
     if poll.generation is not None and poll.generation > cluster.generation:
         await services.attestations.look_ahead(name, node, Generation(poll.generation))
     if longpoll.is_known(poll, name, cluster.generation):

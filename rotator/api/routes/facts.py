@@ -30,6 +30,9 @@ from rotator.protocol import v1
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from starlette.types import Receive, Scope, Send
+
+    from rotator.api.throttle import Throttle
     from rotator.ports.state_store import ChainedFact
 
 _READERS: Final = (Role.AUDITOR, Role.OPERATOR)
@@ -38,6 +41,7 @@ HEARTBEAT_SECONDS: Final = 15.0
 #: Facts about no cluster (tokens) wake nobody; they are looked for this often, in seconds.
 _LOOK_SECONDS: Final = 2.0
 _PAGE: Final = 200
+_STREAMS: Final = "facts/stream"  #: no node is called so
 _POSITION: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
@@ -90,21 +94,37 @@ async def stream(request: Request) -> Response:
     Begins after `Last-Event-ID`, else after `after`, else with what happens from now on.
     """
     services, principal = services_of(request), principal_of(request)
-    state = request.app.state
     name = await _cluster(services, principal, request.query_params.get("cluster"))
     position = await _begin(request, services)
-    if state.streams >= MAX_STREAMS or services.closing.is_set():
+    if request.app.state.streams >= MAX_STREAMS or services.closing.is_set():
         raise Busy
-    state.streams += 1
+    throttle: Throttle = request.app.state.throttle
+    with throttle.waiting(principal.id, _STREAMS):
+        pass  # refused while it can still be said; it is counted as long as it is sent
+    return _Counted(
+        _events(request, services, name, position),
+        media_type="text/event-stream",
+        request=request,
+        principal=principal,
+    )
 
-    async def events() -> AsyncIterator[str]:
+
+class _Counted(StreamingResponse):
+    """Counted while it is sent, also if nobody is there for its first word."""
+
+    def __init__(self, events: Any, *, request: Request, principal: Principal, **more: Any) -> None:  # noqa: ANN401 - Starlette's own
+        super().__init__(events, **more)
+        self._state = request.app.state
+        self._principal = principal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        self._state.streams += 1
         try:
-            async for event in _events(request, services, name, position):
-                yield event
+            with self._state.throttle.waiting(self._principal.id, _STREAMS):
+                await super().__call__(scope, receive, send)
         finally:
-            state.streams -= 1
-
-    return StreamingResponse(events(), media_type="text/event-stream")
+            self._state.streams -= 1
 
 
 async def _begin(request: Request, services: Services) -> int:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 Check = Callable[[], Awaitable[None]]
+Scrape = Callable[[], Awaitable[tuple[bytes, str]]]
 
 _CHECK_SECONDS: Final = 5.0
 #: However often readiness is asked for, a part is asked no more than once in this time.
@@ -65,8 +66,13 @@ class Part:
         return None
 
 
-def create_health_app(checks: Mapping[str, Check], *, now: Callable[[], datetime]) -> Starlette:
-    """``/healthz`` says that the loop turns; ``/readyz`` names each part, 503 if one is not ok."""
+def create_health_app(
+    checks: Mapping[str, Check], *, now: Callable[[], datetime], scrape: Scrape | None = None
+) -> Starlette:
+    """``/healthz`` says that the loop turns; ``/readyz`` names each part, 503 if one is not ok.
+
+    ``/metrics`` answers with what *scrape* gives: a body and its media type.
+    """
     parts = {name: Part(check, now) for name, check in checks.items()}
 
     async def healthz(_request: Request) -> Response:
@@ -80,9 +86,15 @@ def create_health_app(checks: Mapping[str, Check], *, now: Callable[[], datetime
         status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
         return _answer({"status": "ok" if is_ready else "degraded", "parts": found}, status)
 
-    for endpoint in (healthz, readyz):
-        auth.declare(endpoint, (Role.PUBLIC,))
+    async def metrics(_request: Request) -> Response:
+        body, media_type = await scrape() if scrape else (b"", "text/plain")
+        return Response(body, media_type=media_type, headers={"cache-control": "no-store"})
+
     routes = [Route("/healthz", healthz), Route("/readyz", readyz)]
+    if scrape is not None:
+        routes.append(Route("/metrics", metrics))
+    for route in routes:
+        auth.declare(route.endpoint, (Role.PUBLIC,))
     auth.require_roles(routes)
     return Starlette(routes=routes)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from rotator.cli import output
 from rotator.errors import NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from rotator.services.doctor.runner import Checked, Report
 
 
 def serve(config: Path) -> None:
@@ -63,3 +66,14 @@ def renew_master(config: Path, name: str, *, is_imported: bool) -> int:
         raise NotFound(f"there is no master {name}; declared are: {', '.join(loaded.masters)}")
     secret = MasterSecret.parse(sys.stdin.read(4096)) if is_imported else None
     return asyncio.run(bootstrap.renew_master(loaded, MasterName(name), secret=secret))
+
+
+def diagnose(config: Path, *, on_progress: Callable[[Checked], None]) -> Report:
+    """Examine the service that the file describes."""
+    from rotator import diagnosis  # noqa: PLC0415 - server parts load only here
+
+    return asyncio.run(diagnosis.diagnose(config, now=_now, on_progress=on_progress))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251 - a command has no other clock than the machine's

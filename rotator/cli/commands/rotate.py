@@ -13,8 +13,8 @@ from rotator.cli.arguments import (
     ROTATE,
     ClusterArgument,
     DryRunOption,
+    EmergencyReasonOption,
     ForceOption,
-    NeededReasonOption,
     ReasonOption,
     TimeoutOption,
     WaitOption,
@@ -86,7 +86,7 @@ def show_plans(session: Session, plans: list[Answer[v1.Plan]]) -> ExitCode:
     for one in plans:
         output.warn(one.value.warnings)
     documents = [one.document for one in plans]
-    view = [part for one in plans for part in tables.plan(one.value, session.api.now)]
+    view = [part for one in plans for part in tables.plan(one.value)]
     session.out.show(documents[0] if len(documents) == 1 else documents, view)
     return ExitCode.CONFLICT if any(one.value.conflict for one in plans) else ExitCode.OK
 
@@ -100,7 +100,7 @@ def emergency(
     every: Annotated[
         bool, typer.Option("--all", help="All clusters in the token's scope.")
     ] = False,
-    reason: NeededReasonOption = "",
+    reason: EmergencyReasonOption = "",
     exclude: Annotated[
         list[str] | None,
         typer.Option("--exclude", metavar="NODE", help="Revoke this node's tokens first."),
@@ -187,5 +187,6 @@ def register(app: typer.Typer) -> None:
         'rotator emergency orders --reason "cookie found in a log" --wait',
         'rotator emergency orders billing --reason "stolen laptop" --exclude rabbit@laptop',
         'rotator emergency --all --reason "backup leaked" --yes -o json',
+        "rotator emergency orders --dry-run",
         panel=ROTATE,
     )(emergency)

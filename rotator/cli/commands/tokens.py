@@ -20,7 +20,12 @@ def create(
     session: Session,
     *,
     role: Annotated[
-        str, typer.Option("--role", help="node, orchestrator, operator, auditor or admin.")
+        str,
+        typer.Option(
+            "--role",
+            help="node (its cookie), operator (rotates), auditor (reads), admin (tokens, init, import)"
+            " or orchestrator (reads rotations, and nothing else).",
+        ),
     ],
     clusters: Annotated[
         list[str],

@@ -113,6 +113,7 @@ def test_a_cluster_is_shown_without_any_cookie():
         "expects": "none",
         "foreign_links": 0,
         "findings": 0,
+        "left": [],
     }
     text = json.dumps(found)
     assert a_cookie(11).reveal() not in text

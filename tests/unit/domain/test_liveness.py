@@ -113,3 +113,19 @@ def test_excusing_an_expected_node_that_has_left_unblocks_a_count() -> None:
     """An excused member counts as one that nobody looks for any more."""
     members = [a_member(A), a_member("b", is_excused=True)]
     assert a_crowd(a_cluster(members=members), a_policy(expect=2)).missing() == ()
+
+
+@pytest.mark.parametrize(
+    ("expect", "gone"), [(frozenset({A, NodeName("rabbit@b")}), (A,)), (2, ()), (None, ())]
+)
+def test_who_is_expected_by_name_and_has_left_is_named(
+    expect: Expectation, gone: tuple[NodeName, ...]
+) -> None:
+    """A node that left in good order although the configuration expects it is no secret."""
+    members = [
+        a_member(A, has_left=True),
+        a_member("rabbit@b"),
+        a_member("rabbit@c", has_left=True),
+    ]
+    crowd = a_crowd(a_cluster(members=members), a_policy(expect=expect))
+    assert crowd.expected_but_left() == gone

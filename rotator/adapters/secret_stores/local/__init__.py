@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rotator.adapters.secret_stores.local.examiner import LocalExaminer
 from rotator.adapters.secret_stores.local.store import LocalCookieStore, LocalMasterStore
 from rotator.adapters.secret_stores.registry import SecretStores
 
@@ -13,4 +14,8 @@ __all__ = ["LocalCookieStore", "LocalMasterStore", "open_backend"]
 def open_backend(*, directory: str | Path) -> SecretStores:
     """Both stores in one directory, which is made on the first write."""
     place = Path(directory)
-    return SecretStores(cookies=LocalCookieStore(place), masters=LocalMasterStore(place))
+    return SecretStores(
+        cookies=LocalCookieStore(place),
+        masters=LocalMasterStore(place),
+        examiner=LocalExaminer(place),
+    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rotator.adapters.secret_stores.registry import SecretStores
 from rotator.adapters.secret_stores.vault.auth import login_by
 from rotator.adapters.secret_stores.vault.connection import VaultConnection
+from rotator.adapters.secret_stores.vault.examiner import VaultExaminer
 from rotator.adapters.secret_stores.vault.store import VaultCookieStore, VaultMasterStore
 
 if TYPE_CHECKING:
@@ -39,4 +40,5 @@ def open_backend(
     return SecretStores(
         cookies=VaultCookieStore(connection, mount=mount, prefix=prefix),
         masters=VaultMasterStore(connection, mount=mount, prefix=prefix),
+        examiner=VaultExaminer(connection, mount=mount, prefix=prefix, method=auth["method"]),
     )

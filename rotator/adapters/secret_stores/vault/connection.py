@@ -13,12 +13,13 @@ from rotator.adapters.secret_stores.vault.wire import Deadline, Wire
 from rotator.errors import StoreForbidden
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     from rotator.adapters.secret_stores.vault.auth import Login
 
 _Result = TypeVar("_Result")
-_THREADS: Final = 8
+THREADS: Final = 8
 
 
 class Ask(Protocol):
@@ -47,10 +48,10 @@ class VaultConnection:
         timeout: timedelta = timedelta(seconds=5),
         login_interval: timedelta = timedelta(seconds=5),
     ) -> None:
-        self._wire = Wire(address=address, ca_cert=ca_cert, connections=_THREADS)
+        self._wire = Wire(address=address, ca_cert=ca_cert, connections=THREADS)
         self._session = Session(self._wire, login, interval=login_interval)
         self._timeout = timeout
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="vault")
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="vault")
 
     async def run(self, call: Callable[[Ask], _Result]) -> _Result:
         """Run *call* in a thread; raises what it raises, or `StoreUnreachable` in time."""
@@ -62,6 +63,16 @@ class VaultConnection:
         try:
             async with asyncio.timeout(deadline.remaining()):
                 return await asyncio.get_running_loop().run_in_executor(self._threads, call, ask)
+        except TimeoutError:
+            raise deadline.missed() from None
+
+    async def clock(self) -> datetime | None:
+        """What the secrets manager's clock says, to the second; None if it does not say."""
+        deadline = Deadline(self._timeout)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                return await loop.run_in_executor(self._threads, self._wire.clock, deadline)
         except TimeoutError:
             raise deadline.missed() from None
 

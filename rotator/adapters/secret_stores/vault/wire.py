@@ -7,6 +7,7 @@ with it the token and the cookies that were to be written.
 from __future__ import annotations
 
 import time
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -26,7 +27,7 @@ from rotator.errors import (
 )
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from datetime import datetime, timedelta
     from pathlib import Path
 
 CAS_MISMATCH: Final = "check-and-set parameter did not match"  #: all that tells it from other 400s
@@ -109,6 +110,21 @@ class Wire:
             failure = _refused(response.status_code, answer, path)
         raise failure
 
+    def clock(self, deadline: Deadline) -> datetime | None:
+        """What the other side's clock says, to the second; None if it does not say."""
+        failure: SecretStoreError
+        try:
+            response = self._session.get(
+                f"{self._address}/v1/sys/health",
+                timeout=deadline.remaining(),
+                allow_redirects=False,
+            )
+        except (requests.exceptions.RequestException, OSError) as error:
+            failure = _unanswered(error, self._address)
+        else:
+            return _instant(response.headers.get("date"))
+        raise failure
+
     def close(self) -> None:
         """Close idle connections."""
         self._session.close()
@@ -122,6 +138,14 @@ def _json(response: requests.Response) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return answer if isinstance(answer, dict) else None
+
+
+def _instant(date: str | None) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(date or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None
 
 
 def _unanswered(error: Exception, address: str) -> SecretStoreError:

@@ -1,0 +1,109 @@
+"""Read the state store as it lies there: no lease, no migration, no file made, no row changed."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from sqlalchemy import URL, func, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from rotator.adapters.state import rows
+from rotator.adapters.state import tables as t
+from rotator.adapters.state.database import HEAD, KNOWN, now
+from rotator.adapters.state.mapping import from_json
+from rotator.domain.ids import ClusterName
+from rotator.errors import DatabaseTooNew, StateUnavailable
+from rotator.ports.records import Records
+from rotator.ports.state_store import TokenRow
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+async def read_records(path: Path, *, kinds: Sequence[str]) -> Records | None:
+    """Clusters, tokens, and when a fact of each of *kinds* was last written; None: no file.
+
+    Works beside a service that runs, and when none does. Raises `StateUnavailable`,
+    `DatabaseTooNew`.
+    """
+    try:
+        address = _address(path)
+        if address is None:
+            return None
+        async with _read_only(address) as connection:
+            return await _records(connection, kinds)
+    except (DBAPIError, OSError, ValueError, KeyError) as error:
+        # Only the driver's own words: an error of the mapping may hold what it read.
+        reason = error.orig if isinstance(error, DBAPIError) else type(error).__name__
+        raise StateUnavailable(f"the state store {path} cannot be read: {reason}") from None
+
+
+def _address(path: Path) -> URL | None:
+    """The file in a way that cannot write to it.
+
+    Where no service runs there is no write-ahead log, and SQLite would make one in order to read;
+    `immutable` keeps it from that.
+    """
+    if not path.exists():
+        return None
+    query = {"mode": "ro", "uri": "true"}
+    if not path.with_name(f"{path.name}-wal").exists():
+        query["immutable"] = "1"
+    place = f"file:{quote(str(path.resolve()))}"
+    return URL.create("sqlite+aiosqlite", database=place, query=query)
+
+
+@asynccontextmanager
+async def _read_only(address: URL) -> AsyncIterator[AsyncConnection]:
+    engine = create_async_engine(address, poolclass=NullPool, hide_parameters=True)
+    try:
+        async with engine.connect() as connection:
+            yield connection
+    finally:
+        await engine.dispose()
+
+
+async def _records(connection: AsyncConnection, kinds: Sequence[str]) -> Records:
+    await _require_known(connection)
+    names = await connection.scalars(select(t.clusters.c.name).order_by(t.clusters.c.name))
+    clusters = [await rows.read_cluster(connection, ClusterName(name)) for name in names.all()]
+    tokens = (await connection.execute(select(t.tokens))).mappings().all()
+    return Records(
+        clusters=tuple(clusters),
+        tokens=tuple(from_json(TokenRow, row) for row in tokens),
+        newest_facts=await _newest(connection, kinds),
+        now=now(),
+    )
+
+
+async def _require_known(connection: AsyncConnection) -> None:
+    found = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar()
+    if found == HEAD:
+        return
+    if found in KNOWN:
+        raise StateUnavailable("the state store is of an older version; start the service first")
+    raise DatabaseTooNew
+
+
+async def _newest(connection: AsyncConnection, kinds: Sequence[str]) -> dict[str, datetime]:
+    table = t.facts.c
+    last = (
+        select(func.max(table.position).label("position"))
+        .where(table.kind.in_(kinds))
+        .group_by(table.kind)
+        .subquery()
+    )
+    query = select(table.kind, table.body).where(table.position == last.c.position)
+    return {
+        row.kind: datetime.fromisoformat(json.loads(row.body)["at"])
+        for row in await connection.execute(query)
+    }

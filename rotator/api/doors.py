@@ -1,0 +1,70 @@
+"""Who may keep connections open: so many at once from one address, and in all.
+
+An address is that of the peer as the kernel names it. No header says who is behind a proxy: any
+client could write one, so what a proxy hides is for the proxy to limit.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import resource
+from collections import Counter
+from typing import Final
+
+#: File descriptors that are no connection: the state store, the secrets manager, logs.
+_OWN_FILES: Final = 128
+_MAX_FILES: Final = 65_536
+_IPV6_PREFIX: Final = 64
+
+
+def network(address: str) -> str:
+    """What is counted as one: an IPv4 address, or the /64 that an IPv6 host chooses from."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            return str(found.ipv4_mapped)
+        return str(ipaddress.ip_network((int(found), _IPV6_PREFIX), strict=False).network_address)
+    return address
+
+
+class Doors:
+    """Counts connections; what it keeps is as large as what is connected, and no larger."""
+
+    def __init__(self, *, per_address: int = 0, in_all: int = 0) -> None:
+        self.per_address = per_address  #: 0: no limit; may change while serving
+        self.in_all = in_all  #: 0: no limit
+        self._by_place: Counter[str] = Counter()
+        self.open = 0  #: connections just now
+
+    def enter(self, address: str) -> bool:
+        """Whether one more may come in; who did calls `leave` once."""
+        place = network(address)
+        if self.in_all and self.open >= self.in_all:
+            return False
+        if self.per_address and self._by_place[place] >= self.per_address:
+            return False
+        self.open += 1
+        self._by_place[place] += 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """One that came in is gone."""
+        place = network(address)
+        self.open -= 1
+        self._by_place[place] -= 1
+        if not self._by_place[place]:
+            del self._by_place[place]
+
+
+def room() -> int:
+    """How many connections this process has files for, once it may open as many as it can.
+
+    The soft limit is 1024 nearly everywhere, so that programs with `select` work; this is none.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(wanted - _OWN_FILES, 1)

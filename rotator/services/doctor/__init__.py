@@ -1,0 +1,1 @@
+"""What `rotator doctor` looks at. Each module decides from values; who reads them is elsewhere."""
