@@ -19,6 +19,7 @@
     │   ├── StoreConflict          compare-and-set lost: read back and look  (transient)
     │   ├── StoreTokenExpired · StoreLoginFailed · StoreForbidden
     │   ├── StoreMountMissing · StoreKvVersion1 · StoreUnsafeSettings
+    │   ├── StoreKeyUnusable · StoreQuotaReached · StoreDeletionScheduled · StoreStagesMoved
     │   └── StoreDocumentInvalid · EpochMissing · EpochForeign
     ├── BeamError                  the distribution protocol with a BEAM node
     │   ├── NodeRefused · NodeTlsFailed · NodeTimedOut · NodeGone       the way there
@@ -237,6 +238,30 @@ class StoreUnsafeSettings(SecretStoreError):
     """The document's metadata must have max_versions=1 and cas_required=true."""
 
     code = "store_unsafe_settings"
+
+
+class StoreKeyUnusable(SecretStoreError):
+    """The KMS key cannot be used: enable it, and allow kms:Decrypt and kms:GenerateDataKey on it."""
+
+    code = "store_key_unusable"
+
+
+class StoreQuotaReached(SecretStoreError):
+    """The secret has too many versions of the last 24 hours; rotate less often, or wait."""
+
+    code = "store_quota_reached"
+
+
+class StoreDeletionScheduled(SecretStoreError):
+    """The secret is scheduled for deletion; restore it (aws secretsmanager restore-secret)."""
+
+    code = "store_deletion_scheduled"
+
+
+class StoreStagesMoved(SecretStoreError):
+    """Somebody else moved the secret's staging labels; move them back."""
+
+    code = "store_stages_moved"
 
 
 class StoreDocumentInvalid(SecretStoreError):

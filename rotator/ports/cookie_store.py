@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from rotator.domain.document import ClusterDocument
     from rotator.domain.ids import ClusterName
 
 
+#: A store's own name for one state of a document: opaque, compared for equality alone.
+Mark: TypeAlias = int | str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """A document, and the store's own mark of that state of it (opaque; for compare-and-set)."""
+    """A document, and the store's own mark of that state of it (for compare-and-set)."""
 
     document: ClusterDocument
-    mark: int
+    mark: Mark
+    #: False: the write is decided, but was cut short where it takes several calls. Replacing the
+    #: document by itself does what is missing.
+    is_settled: bool = True
 
 
 class CookieStore(Protocol):
@@ -38,11 +45,13 @@ class CookieStore(Protocol):
         """
         ...
 
-    async def replace(self, cluster: ClusterName, document: ClusterDocument, *, mark: int) -> None:
+    async def replace(self, cluster: ClusterName, document: ClusterDocument, *, mark: Mark) -> None:
         """Write over exactly the state that *mark* came with; else `StoreConflict`.
 
         After it returns, no cookie that is not in *document* can be read at its place any more,
-        by version number either. When it raises a transient error the write may have happened.
+        by version number either, with the rights that a node has. When it raises a transient
+        error the write may have happened, as a whole or in part: then `read` gives the new
+        document with `is_settled` false, and a replacement by the same document finishes it.
         """
         ...
 

@@ -69,6 +69,11 @@ class Documents:
                 self._known[cluster] = _Known(stored, began)
         return stored
 
+    async def finish(self, cluster: ClusterName, stored: Stored) -> None:
+        """Have the store do what is missing of a write that is decided; raises as `replace` does."""
+        with self.writing(cluster):
+            await self.store.replace(cluster, stored.document, mark=stored.mark)
+
     @contextmanager
     def writing(self, cluster: ClusterName) -> Iterator[None]:
         """While it is written nothing is kept: a replaced cookie must not live on in memory.

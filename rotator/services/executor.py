@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rotator.domain.cookie import Cookie
     from rotator.domain.ids import ClusterName, Fence, VersionNumber
     from rotator.domain.liveness import Crowd
-    from rotator.ports.cookie_store import Stored
+    from rotator.ports.cookie_store import Mark, Stored
     from rotator.ports.state_store import ClusterStates
     from rotator.services.documents import Documents
     from rotator.services.keyring import KeyRing
@@ -170,7 +170,7 @@ class Executor:
             raise StoreUnreachable(str(lost)) from None
 
     async def _replace(
-        self, cluster: ClusterName, document: ClusterDocument, line: Line, *, mark: int
+        self, cluster: ClusterName, document: ClusterDocument, line: Line, *, mark: Mark
     ) -> None:
         try:
             failpoints.hit(line, "before")

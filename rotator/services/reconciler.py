@@ -203,6 +203,8 @@ class Reconciler:
             if await self._clock.restart_window(crowd):
                 continue
             stored = await self._document(crowd.cluster)
+            if await self._finished(crowd.cluster, stored):
+                continue
             snapshot = Snapshot(
                 crowd=crowd,
                 document=await self._view(crowd.cluster, stored) if stored else None,
@@ -259,6 +261,18 @@ class Reconciler:
             return await self._documents.read(cluster.name, max_age=1.0)
         writes = rotation.phase in _WRITING or rotation.abort_requested
         return await self._documents.read(cluster.name, max_age=0 if writes else _GATE_READ)
+
+    async def _finished(self, cluster: Cluster, stored: Stored | None) -> bool:
+        """Whether a write had to be finished that was cut short, by us or by who led before.
+
+        Its decision was a compare-and-set, so this decides nothing. What an emergency is about to
+        replace is left alone: it goes over whatever it finds.
+        """
+        rotation = cluster.rotation
+        if stored is None or stored.is_settled or (rotation and rotation.is_locking_out):
+            return False
+        await self._documents.finish(cluster.name, stored)
+        return True
 
     async def _epoch_is_open(self, cluster: Cluster) -> bool:
         rotation = cluster.rotation

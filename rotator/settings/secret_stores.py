@@ -102,7 +102,29 @@ class LocalStore(Section):
     #: Holds the documents and, beside them, the key file.
 
 
-STORES: Final[dict[str, type[Section]]] = {"vault": VaultStore, "local": LocalStore}
+class AwsStore(Section):
+    """AWS Secrets Manager; credentials come from boto3's default chain, never from this file."""
+
+    kind: Literal["aws"]
+    region: Annotated[
+        str, AfterValidator(matching(r"[a-z]{2}(?:-[a-z0-9]+)+", "a region: eu-central-1"))
+    ]
+    #: Such as eu-central-1; AWS_REGION of the environment is not read.
+    prefix: Annotated[str, _Steps] = "erlang-cookies"
+    #: Every secret's name begins with <prefix>/, so one policy covers all.
+    kms_key: Text | None = None
+    #: Id, ARN or alias of the key for secrets created from now on; default: aws/secretsmanager.
+    endpoint: Annotated[str, AfterValidator(_address)] | None = None
+    #: In place of the region's own address: a VPC endpoint, or an emulator on loopback.
+    timeout: PositiveDuration = timedelta(seconds=10)
+    #: Bound of one call of several requests. Shorter takes a slow answer for a lost one.
+
+
+STORES: Final[dict[str, type[Section]]] = {
+    "vault": VaultStore,
+    "local": LocalStore,
+    "aws": AwsStore,
+}
 METHODS: Final[dict[str, type[Section]]] = {
     "token": TokenAuth,
     "approle": AppRoleAuth,

@@ -12,7 +12,7 @@ from rotator.domain.ids import ClusterName, MasterName
 from rotator.domain.policy import RotationPolicy
 from rotator.settings.clusters import Cluster, Members, OnLost
 from rotator.settings.limits import Limits
-from rotator.settings.secret_stores import METHODS, STORES, LocalStore, VaultStore
+from rotator.settings.secret_stores import METHODS, STORES, AwsStore, LocalStore, VaultStore
 from rotator.settings.values import Flag, Location, Name, Port, Section, Text
 
 _CONNECTIONS: Final = 256
@@ -80,7 +80,7 @@ class Log(Section):
 class Settings(Section):
     """The whole file."""
 
-    secret_store: Annotated[VaultStore | LocalStore, Field(discriminator="kind")]
+    secret_store: Annotated[VaultStore | LocalStore | AwsStore, Field(discriminator="kind")]
     clusters: dict[Annotated[ClusterName, Name], Cluster]
     masters: dict[Annotated[MasterName, Name], Master] = Field(
         default_factory=lambda: {MasterName("default"): Master()}

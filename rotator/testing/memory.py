@@ -11,6 +11,7 @@ from rotator.ports.cookie_store import Stored
 if TYPE_CHECKING:
     from rotator.domain.document import ClusterDocument
     from rotator.domain.ids import ClusterName, EpochNumber, MasterName
+    from rotator.ports.cookie_store import Mark
     from rotator.ports.master_store import Epoch
 
 
@@ -31,12 +32,12 @@ class MemoryCookieStore:
             raise StoreConflict
         self.documents[cluster] = Stored(document=document, mark=1)
 
-    async def replace(self, cluster: ClusterName, document: ClusterDocument, *, mark: int) -> None:
+    async def replace(self, cluster: ClusterName, document: ClusterDocument, *, mark: Mark) -> None:
         """Write over exactly *mark*."""
         found = self.documents.get(cluster)
         if found is None or found.mark != mark:
             raise StoreConflict
-        self.documents[cluster] = Stored(document=document, mark=mark + 1)
+        self.documents[cluster] = Stored(document=document, mark=int(mark) + 1)
 
     async def check(self) -> None:
         """Memory is always there."""

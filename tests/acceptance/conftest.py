@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rotator.adapters.secret_stores.registry import SecretStores, open_stores
-from tests.support import openbao
+from tests.support import aws, openbao
 from tests.support.keeps import DATABASES, Keep, directory_keep, kv_keep
 
 
@@ -22,7 +23,8 @@ class Place:
     settings: dict[str, Any]  #: for rotator.yaml
     open: Callable[[], SecretStores]
     raw_versions: Callable[[str], int]  #: how many versions of a cluster's document are readable
-    keep: Keep  #: copies of it, and its loss
+    keep: Keep | None = None  #: copies of it, and its loss
+    environment: dict[str, str] = field(default_factory=dict)  #: for whoever opens it
 
     def assert_single_copy(self, cluster: str) -> None:
         """No second copy of the cluster's document can be read."""
@@ -76,13 +78,44 @@ def vault_place(directory: Path) -> Place:
     )
 
 
-@pytest.fixture(scope="session")
-def secret_stores() -> Callable[[str, Path], Place]:
-    """Make a place of a kind: ``local`` or ``vault``."""
-    return lambda kind, directory: {"local": local_place, "vault": vault_place}[kind](directory)
+def aws_place() -> Place:
+    """A prefix of its own in the shared emulator, with the shipped service policy."""
+    server, prefix = aws.shared(), f"t{secrets.token_hex(8)}"
+    settings = {"region": aws.REGION, "prefix": prefix, "endpoint": server.address}
+
+    def count(cluster: str) -> int:
+        return len(server.readable(f"{prefix}/clusters/{cluster}"))
+
+    return Place(
+        settings={"kind": "aws", "timeout": "30s", **settings},
+        open=lambda: open_stores("aws", timeout=timedelta(seconds=60), **settings),
+        raw_versions=count,
+        environment=server.environment(server.identity("service", prefix)),
+    )
+
+
+@pytest.fixture
+def secret_stores(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path], Place]:
+    """Make a place of a kind: ``local``, ``vault`` or ``aws``; its credentials are set."""
+
+    def make(kind: str, directory: Path) -> Place:
+        if kind == "aws":
+            place = aws_place()
+            for name, value in place.environment.items():
+                monkeypatch.setenv(name, value)
+            return place
+        return {"local": local_place, "vault": vault_place}[kind](directory)
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def databases() -> Callable[[str, Path], Keep]:
-    """Make a database of a kind: ``sqlite``."""
-    return lambda kind, directory: DATABASES[kind](directory)
+def store_places() -> dict[str, Callable[[Path], Place]]:
+    """Places that need nothing of their test's environment, and whose copies can be put back."""
+    return {"local": local_place, "vault": vault_place}
+
+
+@pytest.fixture(scope="session")
+def databases() -> dict[str, Callable[[Path], Keep]]:
+    """Every database, by its kind."""
+    return DATABASES

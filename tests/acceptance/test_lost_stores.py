@@ -43,7 +43,7 @@ BACK = {
 def life(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
-    secret_stores: Any,
+    store_places: Any,
     databases: Any,
 ) -> Iterator[tuple[World, Reader, Any]]:
     """A cluster's life, once for all that is done to it afterwards; and the copies of its end."""
@@ -293,17 +293,17 @@ def test_an_empty_secrets_manager_is_rebuilt_from_the_recovery_file(
 
 @pytest.mark.usefixtures("_one_for_all")
 def test_a_recovery_file_of_another_service_writes_nothing(
-    world: World, tmp_path_factory: pytest.TempPathFactory, secret_stores: Any, databases: Any
+    world: World, tmp_path_factory: pytest.TempPathFactory, store_places: Any, databases: Any
 ) -> None:
     """Masters that are not those on record are refused by name, one for one."""
     directory = tmp_path_factory.mktemp("other")
-    place = secret_stores("local", directory)
+    place = store_places["local"](directory)
     other = Service(directory, place.settings, {CLUSTER: PLAIN})
     other.start()
     other.initialise(CLUSTER)
     other.stop()
     stranger = World(
-        service=other, secrets=place.keep, state=databases("sqlite", directory), open=place.open
+        service=other, secrets=place.keep, state=databases["sqlite"](directory), open=place.open
     )
     stranger.export()
     world.secrets.lose()

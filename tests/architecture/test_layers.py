@@ -118,3 +118,21 @@ def test_the_command_line_starts_without_the_server() -> None:
         check=True,
     )
     assert SERVER_ONLY & set(loaded.stdout.split()) == set()
+
+
+@pytest.mark.parametrize(("kind", "loaded"), [("local", set()), ("aws", {"boto3"})])
+def test_an_sdk_is_loaded_only_when_its_secrets_manager_is_chosen(
+    kind: str, loaded: set[str]
+) -> None:
+    """A service on another secrets manager does not pay for boto3 or hvac."""
+    arguments = {"local": "directory='x'", "aws": "region='eu-central-1'"}[kind]
+    source = (
+        "import sys, rotator.bootstrap\n"
+        "from rotator.adapters.secret_stores.registry import open_stores\n"
+        f"open_stores({kind!r}, {arguments})\n"
+        "print(*sys.modules)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", source], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    assert set(ran.stdout.split()) & {"boto3", "hvac"} == loaded

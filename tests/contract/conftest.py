@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +14,7 @@ import pytest
 from rotator.adapters.secret_stores.local.files import Envelope, SealedFiles
 from rotator.adapters.secret_stores.registry import SecretStores, open_stores
 from rotator.testing.memory import MemoryCookieStore, MemoryMasterStore
-from tests.support import openbao
+from tests.support import aws, openbao
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -27,6 +30,8 @@ class Backend:
     stores: SecretStores
     plant: Callable[[ClusterName, dict[str, Any]], None] | None = None
     versions: Callable[[ClusterName], list[dict[str, Any]]] | None = None
+    node_cookies: Callable[[ClusterName], set[str]] | None = None
+    largest: int = 1_000_000  #: a text in a document that surely fits
 
 
 def _local(directory: Path) -> Backend:
@@ -54,13 +59,47 @@ def _vault() -> Backend:
     return Backend(stores=stores, plant=plant, versions=versions)
 
 
-@pytest.fixture(params=["memory", "local", "vault"])
-async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
+def _aws(monkeypatch: pytest.MonkeyPatch) -> Backend:
+    server, prefix = aws.shared(), f"t{secrets.token_hex(8)}"
+    for name, value in server.environment(server.identity("service", prefix)).items():
+        monkeypatch.setenv(name, value)
+    node = server.client(server.identity("node", prefix))
+    root = server.client()
+
+    def plant(cluster: ClusterName, raw: dict[str, Any]) -> None:
+        for name in (f"{prefix}/clusters/{cluster}", f"{prefix}/clusters/{cluster}/meta"):
+            root.create_secret(Name=name, SecretString=json.dumps(raw))
+
+    def cookies(cluster: ClusterName) -> set[str]:
+        found = set()
+        for label in ("AWSCURRENT", "AWSPREVIOUS", "AWSPENDING"):
+            with suppress(node.exceptions.ResourceNotFoundException):
+                where = f"{prefix}/clusters/{cluster}"
+                answer = node.get_secret_value(SecretId=where, VersionStage=label)
+                found.add(json.loads(answer["SecretString"])["cookie"])
+        return found
+
+    stores = open_stores(
+        "aws",
+        region=aws.REGION,
+        prefix=prefix,
+        endpoint=server.address,
+        timeout=timedelta(seconds=60),
+    )
+    return Backend(stores=stores, plant=plant, node_cookies=cookies, largest=40_000)
+
+
+@pytest.fixture(params=["memory", "local", "vault", "aws"])
+async def backend(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Backend]:
     """One backend after the other."""
     if request.param == "memory":
         made = Backend(
             stores=SecretStores(cookies=MemoryCookieStore(), masters=MemoryMasterStore())
         )
+    elif request.param == "aws":
+        made = _aws(monkeypatch)
     else:
         made = _vault() if request.param == "vault" else _local(tmp_path / "store")
     yield made

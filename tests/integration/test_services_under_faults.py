@@ -101,6 +101,56 @@ async def test_after_a_write_without_an_answer_nothing_kept_is_served(world: Wor
     assert await documents.holding(CLUSTER, 1) is None
 
 
+class Unfinished(MemoryCookieStore):
+    """Memory whose writes are decided at once, and done only when they are repeated."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decided: list[Any] = []
+        self.done: list[Any] = []
+
+    async def read(self, cluster: Any) -> Any:
+        """What is decided; settled when it was repeated."""
+        found = await super().read(cluster)
+        if found is None:
+            return None
+        return replace(found, is_settled=found.document in [*self.done, self.decided[0]])
+
+    async def create(self, cluster: Any, document: Any) -> None:
+        """Done at once."""
+        self.decided.append(document)
+        await super().create(cluster, document)
+
+    async def replace(self, cluster: Any, document: Any, *, mark: Any) -> None:
+        """Decide, or finish what is decided."""
+        if document == self.decided[-1]:
+            self.done.append(document)
+            return
+        await super().replace(cluster, document, mark=mark)
+        self.decided.append(document)
+
+
+@pytest.mark.parametrize("kind", ["manual", "emergency"])
+async def test_a_write_that_was_cut_short_is_finished_before_the_next_step(
+    tmp_path: Path, kind: str
+) -> None:
+    """Each write is finished once, in its order, and an emergency's own as well."""
+    from rotator.domain.policy import RotationPolicy
+
+    store = Unfinished()
+    policy = RotationPolicy(expect=None, grace_window=timedelta(0))
+    async with a_world(tmp_path, {CLUSTER: policy}, cookies=store) as world:
+        await world.initialise()
+        body = {"kind": kind, "reason": "test"}
+        begun = await world.call("POST", f"/v1/clusters/{CLUSTER}/rotations", json=body)
+        path = f"/v1/clusters/{CLUSTER}/rotations/{begun.json()['id']}"
+        async with asyncio.timeout(60):
+            while (await world.call("GET", path)).json()["phase"] != "completed":
+                await asyncio.sleep(0.02)
+    assert store.done == store.decided[1:]
+    assert len(store.done) == (3 if kind == "manual" else 1)
+
+
 async def test_a_failed_read_makes_no_kept_document_fresh(world: World) -> None:
     """An outage is seen at every look, not hidden by what was read before it."""
     store = Balky()

@@ -144,7 +144,10 @@ def attestation(**changes: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def a_world(
-    directory: Path, policies: Mapping[str, RotationPolicy] | None = None
+    directory: Path,
+    policies: Mapping[str, RotationPolicy] | None = None,
+    *,
+    cookies: MemoryCookieStore | None = None,
 ) -> AsyncIterator[World]:
     """Open everything; close it at the end."""
     wanted = policies or {"orders": POLICY, "billing": POLICY}
@@ -156,7 +159,7 @@ async def a_world(
         stack.push_async_callback(state.lease.release)
         now = datetime.now(UTC)
         await state.clusters.declare(list(named), now=now)
-        wakeups, cookies = LocalWakeups(), MemoryCookieStore()
+        wakeups, cookies = LocalWakeups(), cookies or MemoryCookieStore()
         crowds = Crowds(state.clusters, named, serving_since=now)
         documents = Documents(cookies)
         kdf = next(iter(PROFILES.values()))

@@ -201,7 +201,7 @@ class Service:
         """
         key = secrets.token_hex(16)
         token = self.token(role)
-        deadline = time.monotonic() + END_SECONDS
+        deadline = time.monotonic() + self._patience()
         while time.monotonic() < deadline:
             try:
                 answer = self.request(method, path, token=token, key=key, json=body, timeout=5)
@@ -236,7 +236,7 @@ class Service:
                 return None
             return rotation if rotation["phase"] in phases else None
 
-        return dict(wait_for(f"{rotation_id} in {phases}", ask))
+        return dict(wait_for(f"{rotation_id} in {phases}", ask, seconds=self._patience()))
 
     def initialise(self, cluster: str) -> None:
         """`init`, until version 1 is current, over deaths of the process."""
@@ -254,4 +254,8 @@ class Service:
                 return None
             return found if found["state"] == "stable" else None
 
-        return dict(wait_for(f"{cluster} is stable", ask))
+        return dict(wait_for(f"{cluster} is stable", ask, seconds=self._patience()))
+
+    def _patience(self) -> float:
+        """Each failpoint may cost a start, which takes its time on a loaded machine."""
+        return END_SECONDS + READY_SECONDS * len(self.armed)

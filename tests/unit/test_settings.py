@@ -404,9 +404,9 @@ def test_an_address_with_tls_or_behind_a_proxy_is_accepted(written: Written, lis
 @pytest.mark.parametrize(
     ("store", "at", "said"),
     [
-        ("{}", "1:1", "'kind' is one of: vault, local"),
+        ("{}", "1:1", "'kind' is one of: vault, local, aws"),
         ("", "1:1", "settings are expected, as `name: value`"),
-        ("{kind: valt}", "1:16", "'kind' is one of: vault, local; did you mean 'vault'?"),
+        ("{kind: valt}", "1:16", "'kind' is one of: vault, local, aws; did you mean 'vault'?"),
         ("{kind: local}", "1:1", "the setting 'directory' is missing"),
         ("{kind: local, directory: 5}", "1:29", "directory: a path is expected"),
         ("{kind: local, directroy: /x, directory: /x}", "1:29", "did you mean 'directory'?"),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rotator.ports.master_store import MasterStore
 
 _BACKENDS: Final = {
+    "aws": "rotator.adapters.secret_stores.aws",
     "local": "rotator.adapters.secret_stores.local",
     "vault": "rotator.adapters.secret_stores.vault",
 }
@@ -33,8 +34,9 @@ class SecretStores:
 
 
 def open_stores(kind: str, **arguments: Any) -> SecretStores:  # noqa: ANN401 - each kind has its own
-    """The stores of a kind: ``local`` or ``vault``; nothing is contacted yet.
+    """The stores of a kind: ``local``, ``vault`` or ``aws``; nothing is contacted yet.
 
+    ``aws`` takes *region*, *prefix*, *kms_key*, *endpoint* and *timeout* (see `aws.open_backend`);
     ``local`` takes *directory*; ``vault`` takes *address*, *auth* (a mapping with *method*),
     *mount*, *prefix*, *ca_cert* and *timeout* (see `vault.open_backend`).
     Raises `ConfigurationError` for an unknown kind, argument or method.

@@ -25,6 +25,7 @@ class Store(StrEnum):
     """What the demonstration keeps its cookies in."""
 
     VAULT = "vault"
+    AWS = "aws"
     LOCAL = "local"
 
 
@@ -54,7 +55,8 @@ def serve(session: Session, config: ConfigOption) -> ExitCode:  # noqa: ARG001 -
 def demo(
     session: Session,
     store: Annotated[
-        Store, typer.Option("--store", help="A real OpenBao, or the local store.")
+        Store,
+        typer.Option("--store", help="A real OpenBao, an emulator of AWS, or the local store."),
     ] = Store.VAULT,
 ) -> ExitCode:
     """Start three nodes and all else, rotate by hand and in an emergency, show the proof, clean up."""

@@ -1,7 +1,7 @@
 """``rotator demo``: two rotations of a running cluster on real parts, and the proof.
 
 Everything is started here on loopback with a directory of its own, and is stopped and removed at
-the end: a real OpenBao (or the local store), the service, three BEAM nodes that call each other
+the end: a real OpenBao (or an emulator of AWS, or the local store), the service, three BEAM nodes that call each other
 all the time, an agent beside each, and an intruder before the emergency.
 """
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rotator.cli.demo import flags, handshakes
 from rotator.cli.demo.agents import agents
 from rotator.cli.demo.api import open_api
+from rotator.cli.demo.aws import open_emulator
 from rotator.cli.demo.epmd import erlang, need_erlang
 from rotator.cli.demo.interrupts import orderly
 from rotator.cli.demo.intruder import intruder
@@ -33,16 +34,20 @@ if TYPE_CHECKING:
 
     from rotator.beam.node import Address
     from rotator.cli.demo.api import Api
+    from rotator.cli.demo.aws import Emulator
     from rotator.cli.demo.epmd import Erlang
     from rotator.cli.demo.intruder import Intruder, Intrusion
     from rotator.cli.demo.mesh import Mesh
+    from rotator.cli.demo.openbao import Vault
 
 _NAMES: Final = tuple(f"n{number}@127.0.0.1" for number in (1, 2, 3))  #: as `mesh` names them
 _GOES_ON_SECONDS: Final = 3.0  #: for which the intruder is watched after the emergency
 
 
 def demonstrate(store: str) -> dict[str, Any]:
-    """Run the demonstration on ``vault`` (a real OpenBao) or ``local``; the report.
+    """Run the demonstration on ``vault`` (a real OpenBao), ``aws`` (an emulator) or ``local``.
+
+    Gives the report.
 
     Raises `DemoFailed`, and `KeyboardInterrupt` when told to end; either way all is cleaned up.
     """
@@ -77,12 +82,27 @@ class _Service:
 def _service(directory: Path, store: str) -> Iterator[_Service]:
     """The secrets manager and the service, ready for requests."""
     with ExitStack() as stack:
-        vault = stack.enter_context(open_vault(directory)) if store == "vault" else None
-        say("OpenBao is running" if vault else "the local store is in use")
-        service = stack.enter_context(serving(directory, vault, members=_NAMES))
+        keeper = stack.enter_context(_keeper(directory, store))
+        service = stack.enter_context(serving(directory, keeper, members=_NAMES))
         api = stack.enter_context(open_api(service))
         say("the service is running")
-        yield _Service(service.address, api, Stored(api, vault, directory, _NAMES[0]))
+        yield _Service(service.address, api, Stored(api, keeper, directory, _NAMES[0]))
+
+
+@contextmanager
+def _keeper(directory: Path, store: str) -> Iterator[Vault | Emulator | None]:
+    """The secrets manager, if it is a program of its own."""
+    if store == "vault":
+        with open_vault(directory) as vault:
+            say("OpenBao is running")
+            yield vault
+    elif store == "aws":
+        with open_emulator(directory) as emulator:
+            say("moto is running: an emulator of AWS Secrets Manager, not AWS, and without IAM")
+            yield emulator
+    else:
+        say("the local store is in use")
+        yield None
 
 
 @contextmanager

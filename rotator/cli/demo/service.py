@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
+from rotator.cli.demo.aws import CREDENTIALS, REGION, Emulator
 from rotator.cli.demo.openbao import read_policy
 from rotator.cli.demo.processes import DemoFailed, free_port, running, until_answers
 
@@ -28,24 +29,25 @@ def _write_private(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def _store(directory: Path, keeper: Vault | Emulator | None) -> dict[str, Any]:
+    if keeper is None:
+        return {"kind": "local", "directory": str(directory / "secrets")}
+    if isinstance(keeper, Emulator):
+        return {"kind": "aws", "region": REGION, "endpoint": keeper.address}
+    token = directory / "service.token"
+    _write_private(token, keeper.token_with("rotator", read_policy("vault-service.hcl")))
+    auth = {"method": "token", "token_file": str(token)}
+    return {"kind": "vault", "address": keeper.address, "auth": auth}
+
+
 def _write_configuration(
     directory: Path,
-    vault: Vault | None,
+    keeper: Vault | Emulator | None,
     *,
     members: Sequence[str],
     port: int,
     health_port: int,
 ) -> Path:
-    if vault is None:
-        store: dict[str, Any] = {"kind": "local", "directory": str(directory / "secrets")}
-    else:
-        token = directory / "service.token"
-        _write_private(token, vault.token_with("rotator", read_policy("vault-service.hcl")))
-        store = {
-            "kind": "vault",
-            "address": vault.address,
-            "auth": {"method": "token", "token_file": str(token)},
-        }
     path = directory / "rotator.yaml"
     cluster = {
         "grace_window": f"{_GRACE_SECONDS}s",
@@ -54,7 +56,7 @@ def _write_configuration(
     settings = {
         "listen": {"port": port, "health_port": health_port},
         "data_dir": str(directory / "data"),
-        "secret_store": store,
+        "secret_store": _store(directory, keeper),
         "clusters": {CLUSTER: cluster},
     }
     path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
@@ -91,13 +93,16 @@ class Service:
 
 
 @contextmanager
-def serving(directory: Path, vault: Vault | None, *, members: Sequence[str]) -> Iterator[Service]:
+def serving(
+    directory: Path, keeper: Vault | Emulator | None, *, members: Sequence[str]
+) -> Iterator[Service]:
     """The service, ready for requests, which expects *members*; it is stopped at the end."""
     port, health_port = free_port(), free_port()
     configuration = _write_configuration(
-        directory, vault, members=members, port=port, health_port=health_port
+        directory, keeper, members=members, port=port, health_port=health_port
     )
     log = directory / "service.log"
-    with running(_rotator("serve", "--config", str(configuration)), log) as process:
+    environment = CREDENTIALS if isinstance(keeper, Emulator) else {}
+    with running(_rotator("serve", "--config", str(configuration)), log, **environment) as process:
         until_answers(f"http://127.0.0.1:{health_port}/readyz", process, log)
         yield Service(f"http://127.0.0.1:{port}", configuration)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import ChainMap
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
+from rotator.cli.demo.aws import Emulator
 from rotator.cli.demo.openbao import Vault, read_policy
 from rotator.cli.demo.processes import DemoFailed
 from rotator.cli.demo.service import CLUSTER
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
 
     from rotator.cli.demo.api import Api
 
+_PLACE: Final = f"erlang-cookies/clusters/{CLUSTER}"
+
 
 @dataclass(slots=True)
 class Stored:
     """Looks for cookies, and remembers each one by its version; raises `DemoFailed`."""
 
     api: Api
-    vault: Vault | None
+    keeper: Vault | Emulator | None
     directory: Path  #: the service's
     node: str  #: whose rights are tried
     seen: dict[int, str] = field(default_factory=dict, repr=False)
@@ -36,17 +39,19 @@ class Stored:
         return {number: cookie for number, cookie in self.seen.items() if number < max(self.seen)}
 
     def by_node(self) -> list[dict[int, str]]:
-        """By version, what a node's rights show: over the API, and on vault directly."""
+        """By version, what a node's rights show: over the API, and of OpenBao or AWS directly."""
         desired = self.api.of_cluster(f"/cookie?node={self.node}", role="node")
         slots = [desired["current"], desired["previous"], desired["pending"]]
         refused = [item for item in desired["refuse"] if isinstance(item, dict)]
         found = [{slot["number"]: slot["cookie"] for slot in (*slots, *refused) if slot}]
-        if self.vault is not None:
-            token = self._node_vault_token or self.vault.token_with(
+        if isinstance(self.keeper, Emulator):
+            found.append(self.keeper.by_label(_PLACE))
+        elif self.keeper is not None:
+            token = self._node_vault_token or self.keeper.token_with(
                 "rotator-node", read_policy("vault-node.hcl")
             )
             self._node_vault_token = token
-            found.append(dict(ChainMap(*map(_cookies, self._documents(self.vault, token)))))
+            found.append(dict(ChainMap(*map(_cookies, self._documents(self.keeper, token)))))
         for cookies in found:
             self.seen |= cookies
         return found
@@ -65,14 +70,16 @@ class Stored:
         )
 
     def _by_service(self) -> dict[int, str]:
-        if self.vault is None:
+        if self.keeper is None:
             return _local_cookies(self.directory / "secrets")
+        if isinstance(self.keeper, Emulator):
+            return self.keeper.by_version(_PLACE)
         token = (self.directory / "service.token").read_text(encoding="utf-8")
-        return dict(ChainMap(*map(_cookies, self._documents(self.vault, token))))
+        return dict(ChainMap(*map(_cookies, self._documents(self.keeper, token))))
 
     def _documents(self, vault: Vault, token: str) -> Iterator[dict[str, Any]]:
         """The cluster's document in every KV version that this token can read."""
-        path = f"secret/data/erlang-cookies/clusters/{CLUSTER}"
+        path = f"secret/data/{_PLACE}"
         newest = vault.call("GET", path, token)
         if newest.status_code != httpx.codes.OK:
             raise DemoFailed(f"{path} cannot be read: {newest.status_code}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from rotator.cli.demo.flags import kept
+from rotator.cli.demo.flags import kept, promised
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,6 +24,7 @@ _SHOWN: Final = {
     "current_cookie_accepted": "every node accepts the current one",
     "intruder_evicted": "the intruder is out, and the new cookie is none of his",
 }
+_STAYS_STORED: Final = "former cookies stay stored on AWS, out of a node's reach"
 
 
 def say(text: str) -> None:
@@ -49,7 +50,9 @@ def as_text(report: Mapping[str, Any]) -> str:
         f" in {r['seconds']:.2f} s"
         for r in report["rotations"]
     ]
-    answers = kept(report)
-    width = max(map(len, _SHOWN.values()))
-    shown = [f"  {text:<{width}}  {yes(answers[name])}" for name, text in _SHOWN.items()]
+    answers, texts = kept(report), dict(_SHOWN)
+    if promised(report["store"])["still_stored"]:
+        texts["still_stored"] = _STAYS_STORED
+    width = max(map(len, texts.values()))
+    shown = [f"  {text:<{width}}  {yes(answers[name])}" for name, text in texts.items()]
     return "\n".join(["", "rotations", *rows, "", "what was shown", *shown])

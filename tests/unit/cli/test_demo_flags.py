@@ -120,3 +120,12 @@ def test_one_broken_promise_fails_the_demonstration(name: str, word: str) -> Non
 def test_no_rotation_and_no_mesh_is_no_success(change: dict[str, Any]) -> None:
     """Promises that were kept because nothing happened count for nothing."""
     assert not flags.is_good(GOOD | change)
+
+
+def test_on_aws_a_former_cookie_stays_stored_and_that_is_said() -> None:
+    """What AWS cannot do is no promise: the line says that it stays, and where nobody reads it."""
+    report = GOOD | {"store": "aws", "still_stored": True}
+    assert flags.is_good(report)
+    assert "former cookies stay stored on AWS" in as_text(report)
+    assert "no former cookie is stored any more" not in as_text(report)
+    assert not flags.is_good(GOOD | {"still_stored": True})

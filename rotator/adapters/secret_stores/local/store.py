@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from rotator.domain.document import ClusterDocument
     from rotator.domain.ids import ClusterName, EpochNumber, MasterName
+    from rotator.ports.cookie_store import Mark
     from rotator.ports.master_store import Epoch
 
 
@@ -38,12 +39,12 @@ class LocalCookieStore:
         """Write the first document."""
         await self._write(cluster, document, over=None)
 
-    async def replace(self, cluster: ClusterName, document: ClusterDocument, *, mark: int) -> None:
+    async def replace(self, cluster: ClusterName, document: ClusterDocument, *, mark: Mark) -> None:
         """Write over exactly *mark*."""
         await self._write(cluster, document, over=mark)
 
     async def _write(
-        self, cluster: ClusterName, document: ClusterDocument, *, over: int | None
+        self, cluster: ClusterName, document: ClusterDocument, *, over: Mark | None
     ) -> None:
         place, raw = _cluster_place(cluster), documents.to_json(document)
 
@@ -51,7 +52,7 @@ class LocalCookieStore:
             found = self._files.read(place)
             if (None if found is None else found.mark) != over:
                 raise StoreConflict
-            self._files.write(place, Envelope(mark=(over or 0) + 1, document=raw))
+            self._files.write(place, Envelope(mark=int(over or 0) + 1, document=raw))
 
         await self._files.alone(compare_and_set)
 

@@ -17,7 +17,8 @@ from rotator.errors import (
 )
 
 if TYPE_CHECKING:
-    from rotator.adapters.secret_stores.vault.wire import Deadline, Wire
+    from rotator.adapters.secret_stores.deadline import Deadline
+    from rotator.adapters.secret_stores.vault.wire import Wire
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

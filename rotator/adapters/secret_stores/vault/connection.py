@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+from rotator.adapters.secret_stores.deadline import Deadline
 from rotator.adapters.secret_stores.vault.session import Session
-from rotator.adapters.secret_stores.vault.wire import Deadline, Wire
+from rotator.adapters.secret_stores.vault.wire import Wire
 from rotator.errors import StoreForbidden
 
 if TYPE_CHECKING:

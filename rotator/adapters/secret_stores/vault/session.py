@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import timedelta
 
+    from rotator.adapters.secret_stores.deadline import Deadline
     from rotator.adapters.secret_stores.vault.auth import Lease, Login
-    from rotator.adapters.secret_stores.vault.wire import Deadline, Wire
+    from rotator.adapters.secret_stores.vault.wire import Wire
 
 _log = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rotator.adapters.secret_stores.vault.connection import Ask, VaultConnection
     from rotator.domain.document import ClusterDocument
     from rotator.domain.ids import ClusterName, EpochNumber, MasterName
+    from rotator.ports.cookie_store import Mark
     from rotator.ports.master_store import Epoch
 
 
@@ -46,10 +47,10 @@ class VaultCookieStore:
 
         await self._connection.run(first)
 
-    async def replace(self, cluster: ClusterName, document: ClusterDocument, *, mark: int) -> None:
+    async def replace(self, cluster: ClusterName, document: ClusterDocument, *, mark: Mark) -> None:
         """Write over exactly *mark*; with one version kept, the former is gone with this."""
         path, raw = self._path(cluster), documents.to_json(document)
-        await self._connection.run(lambda ask: self._kv.write(ask, path, raw, over=mark))
+        await self._connection.run(lambda ask: self._kv.write(ask, path, raw, over=int(mark)))
 
     async def check(self) -> None:
         """Raise unless the mount can be read."""

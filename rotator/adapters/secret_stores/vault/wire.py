@@ -6,7 +6,6 @@ with it the token and the cookies that were to be written.
 
 from __future__ import annotations
 
-import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -27,8 +26,10 @@ from rotator.errors import (
 )
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import datetime
     from pathlib import Path
+
+    from rotator.adapters.secret_stores.deadline import Deadline
 
 CAS_MISMATCH: Final = "check-and-set parameter did not match"  #: all that tells it from other 400s
 
@@ -42,25 +43,6 @@ class NotThere(StoreMountMissing):
     def __init__(self, path: str, answer: dict[str, Any]) -> None:
         super().__init__(f"there is no secrets engine for {path!r}")
         self.answer = answer
-
-
-class Deadline:
-    """When a call must be over, however many requests it takes."""
-
-    def __init__(self, timeout: timedelta) -> None:
-        self._timeout = timeout.total_seconds()
-        self._ends_at = time.monotonic() + self._timeout
-
-    def remaining(self) -> float:
-        """Seconds left; raises `StoreUnreachable` when none are."""
-        left = self._ends_at - time.monotonic()
-        if left <= 0:
-            raise self.missed()
-        return left
-
-    def missed(self) -> StoreUnreachable:
-        """The error for a call that took too long."""
-        return StoreUnreachable(f"the secrets manager did not answer within {self._timeout:g} s")
 
 
 class Wire:
