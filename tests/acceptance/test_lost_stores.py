@@ -49,9 +49,7 @@ def life(
     """A cluster's life, once for all that is done to it afterwards; and the copies of its end."""
     store, database = request.param
     directory = tmp_path_factory.mktemp(store)
-    world, reader = lived(
-        directory, secret_stores(store, directory), databases(database, directory)
-    )
+    world, reader = lived(directory, store_places[store](directory), databases[database](directory))
     yield world, reader, world.save()
     world.service.kill()
 
