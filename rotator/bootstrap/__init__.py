@@ -26,7 +26,7 @@ from rotator.api.doors import Doors, room
 from rotator.api.routes.health import Scrape, create_health_app
 from rotator.api.throttle import Throttle
 from rotator.bootstrap import beats, listening, parts
-from rotator.bootstrap.local import local_tokens, renew_master
+from rotator.bootstrap.local import LocalParts, local_parts, local_tokens, renew_master
 from rotator.bootstrap.parts import migrate
 from rotator.bootstrap.reloads import Reloads
 from rotator.errors import ConfigurationError, FenceLost, RotatorError
@@ -38,6 +38,7 @@ from rotator.services.crowds import Crowds
 from rotator.services.documents import Documents
 from rotator.services.executor import Executor
 from rotator.services.fleet import Fleet
+from rotator.services.heads import Heads
 from rotator.services.keyring import KeyRing
 from rotator.services.leadership import Leadership
 from rotator.services.queries import Queries
@@ -55,7 +56,16 @@ if TYPE_CHECKING:
     from rotator.domain.ids import Fence
     from rotator.settings import Settings
 
-__all__ = ["Service", "local_tokens", "migrate", "open_service", "renew_master", "serve"]
+__all__ = [
+    "LocalParts",
+    "Service",
+    "local_parts",
+    "local_tokens",
+    "migrate",
+    "open_service",
+    "renew_master",
+    "serve",
+]
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +115,7 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
         await parts.require_same_masters(state, settings)
         wakeups, turns = state.wakeups, Turns()
         crowds = Crowds(state.clusters, settings.policies(), serving_since=serving_since)
-        documents = Documents(stores.cookies)
+        documents, heads = Documents(stores.cookies), Heads(state.clusters)
         keyring = _keyring(stack, state, stores, settings=settings)
 
         renewals = Renewals(
@@ -129,6 +139,7 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
                 documents=documents,
                 keyring=keyring,
                 executor=executor,
+                heads=heads,
                 crowds=crowds,
                 wakeups=wakeups,
                 fence=fence,
@@ -173,7 +184,11 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
                 turns=turns,
             ),
             queries=Queries(
-                states=state.clusters, documents=documents, crowds=crowds, renewals=renewals
+                states=state.clusters,
+                documents=documents,
+                heads=heads,
+                crowds=crowds,
+                renewals=renewals,
             ),
             tokens=tokens,
             emergencies=state.emergencies,

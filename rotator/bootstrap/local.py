@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rotator.adapters.derivation import Stretcher
@@ -14,6 +15,8 @@ from rotator.services.tokens import TokenService
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from rotator.adapters.secret_stores.registry import SecretStores
+    from rotator.adapters.state.store import State
     from rotator.domain.ids import EpochNumber, MasterName
     from rotator.domain.master import MasterSecret
     from rotator.settings import Settings
@@ -26,10 +29,19 @@ async def local_tokens(settings: Settings) -> AsyncIterator[TokenService]:
         yield TokenService(tokens=state.tokens, states=state.clusters)
 
 
-async def renew_master(
-    settings: Settings, name: MasterName, *, secret: MasterSecret | None
-) -> EpochNumber:
-    """Open the next epoch of a master, with *secret* or a random one; later versions come from it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalParts:
+    """Both stores, for commands on the server itself. The lease is not taken."""
+
+    state: State
+    stores: SecretStores
+    keyring: KeyRing
+    stretcher: Stretcher
+
+
+@asynccontextmanager
+async def local_parts(settings: Settings) -> AsyncIterator[LocalParts]:
+    """Open both stores: the right to their files and credentials is the right."""
     async with AsyncExitStack() as stack:
         state = await stack.enter_async_context(parts.state_store(settings))
         stores = parts.secret_stores(settings)
@@ -37,10 +49,18 @@ async def renew_master(
         stretcher = Stretcher()
         stack.callback(stretcher.close)
         keyring = KeyRing(stores.masters, state.epochs, stretcher, parts.profiles(settings))
-        epoch = await keyring.renew(name, secret)
+        yield LocalParts(state=state, stores=stores, keyring=keyring, stretcher=stretcher)
+
+
+async def renew_master(
+    settings: Settings, name: MasterName, *, secret: MasterSecret | None
+) -> EpochNumber:
+    """Open the next epoch of a master, with *secret* or a random one; later versions come from it."""
+    async with local_parts(settings) as opened:
+        epoch = await opened.keyring.renew(name, secret)
         origin = "generated" if secret is None else "imported"
         details = {"master": name, "epoch": epoch, "origin": origin}
-        at = await state.clusters.now()
+        at = await opened.state.clusters.now()
         fact = Fact(kind=FactKind.EPOCH_OPENED, at=at, by="local", details=details)
-        await state.clusters.add_fact(fact)
+        await opened.state.clusters.add_fact(fact)
         return epoch

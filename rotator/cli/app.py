@@ -47,6 +47,7 @@ _MODULES: Final = {
     "nodes": ("nodes", "excuse", "leave", "remove"),
     "tokens": ("token",),
     "server": ("serve", "demo", "master"),
+    "losses": ("recover", "rederive"),
     "doctor": ("doctor",),
     "": ("version", "completion"),
 }  # fmt: skip

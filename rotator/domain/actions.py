@@ -53,6 +53,9 @@ class Line(StrEnum):
     KI1 = "KI1"
     KI2 = "KI2"
     I2 = "I2"
+    L1 = "L1"
+    KL = "KL"
+    KD = "KD"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

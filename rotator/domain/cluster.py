@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rotator.domain.document import FactsHead
 from rotator.domain.ids import Generation, VersionNumber
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from rotator.domain.schedule import Progress
 
 GENESIS = FactsHead(seq=0, hash="0" * 64)
+#: How far numbers go on after a loss: beyond whatever was given out and is not on record.
+LEAP: Final = 1_000_000
 
 
 class ReadFrom(StrEnum):
@@ -92,6 +94,22 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ahead:
+    """What a node has seen that this state store has never given out: an old copy was restored."""
+
+    node: NodeName
+    generation: Generation
+    version: VersionNumber = VersionNumber(0)  #: the highest that it has named; 0: none
+
+    def after(self, other: Ahead | None) -> Ahead:
+        """Both taken together: the highest numbers that were named."""
+        if other is None:
+            return self
+        newest = max(self, other, key=lambda one: (one.version, one.generation))
+        return replace(newest, generation=max(self.generation, other.generation))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Blocker:
     """What a cluster waits for, by name."""
 
@@ -129,6 +147,8 @@ class Cluster:
     blockers: tuple[Standing, ...] = ()
     schedule: Progress | None = None  #: how far it has come in its schedule
     facts_head: FactsHead = GENESIS
+    recovered_from: FactsHead | None = None  #: head of the document that `recover` took up
+    ahead: Ahead | None = None  #: until an emergency, or `recover`: this state store is behind
 
     @property
     def last_version(self) -> VersionNumber:
@@ -188,6 +208,10 @@ class Cluster:
         if not self.is_initialised:
             return self
         return replace(self, generation=Generation(self.generation + 1))
+
+    def leap(self, *seen: Generation) -> Cluster:
+        """The generation goes on above everything that nodes may have seen before a loss."""
+        return replace(self, generation=Generation(max(self.generation, *seen, 0) + LEAP))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from rotator.domain.cluster import Change, Cluster
+from rotator.domain.cluster import LEAP, Change, Cluster
 from rotator.domain.document import MAX_NUMBER
 from rotator.domain.facts import Fact, FactKind
-from rotator.domain.ids import VersionNumber
+from rotator.domain.ids import Generation, VersionNumber
 from rotator.domain.rotation import Kind, Phase, Rotation
 from rotator.domain.version import Origin, Stage, Version
 from rotator.errors import (
@@ -136,7 +136,18 @@ def next_number(cluster: Cluster, last_used: VersionNumber = VersionNumber(0)) -
     """
     if last_used >= MAX_NUMBER:
         last_used = VersionNumber(0)
-    return VersionNumber(max(cluster.last_version, last_used) + 1)
+    highest = max(cluster.last_version, last_used)
+    if cluster.ahead is None:
+        return VersionNumber(highest + 1)
+    # Both stores are old copies: nobody knows which numbers were used since.
+    return VersionNumber(max(highest, cluster.ahead.version) + LEAP)
+
+
+def _onward(cluster: Cluster, seen: Generation) -> Cluster:
+    """The next generation; above all that nodes have seen, where this state store is an old copy."""
+    if cluster.ahead is not None:
+        return cluster.leap(seen, cluster.ahead.generation)
+    return cluster.leap(seen) if seen > cluster.generation else cluster.next_generation()
 
 
 def start(
@@ -145,15 +156,19 @@ def start(
     wanted: Start,
     *,
     last_used: VersionNumber = VersionNumber(0),
+    seen: Generation = Generation(0),
 ) -> Change:
-    """S1 or E1: a rotation with the next version number (*last_used* as in `next_number`)."""
+    """S1 or E1: a rotation with the next version number (*last_used* as in `next_number`).
+
+    *seen* is the generation that the cluster's document was written at.
+    """
     why_not_start(crowd, wanted.kind, force=wanted.force)
     is_emergency = wanted.kind is Kind.EMERGENCY
     cluster = crowd.cluster
     superseded: Rotation | None = None
     facts: list[Fact] = []
     if is_emergency:
-        cluster = cluster.next_generation()
+        cluster = _onward(cluster, seen)
         cluster, superseded, facts = _supersede(cluster, request)
         cluster, excluded = _exclude(cluster, request, wanted.excludes)
         facts += excluded

@@ -168,6 +168,11 @@ def revoked(document: ClusterDocument, version: StoredVersion, stamp: Stamp) -> 
     )
 
 
+def restamped(document: ClusterDocument, stamp: Stamp) -> ClusterDocument:
+    """KL: the same versions, written in the name of a state store that was recovered."""
+    return replace(document, stamp=stamp)
+
+
 def _version_to_json(version: StoredVersion | None) -> dict[str, Any] | None:
     if version is None:
         return None

@@ -58,7 +58,12 @@ class FactKind(StrEnum):
     FOREIGN_LINK_SEEN = "ForeignLinkSeen"
     WRONG_FINGERPRINT_REFUSED = "WrongFingerprintRefused"
     STALE_GENERATION_REFUSED = "StaleGenerationRefused"
+    STATE_RECOVERED = "StateRecovered"
+    NODES_AHEAD_SEEN = "NodesAheadSeen"
+    DOCUMENT_REBUILT = "DocumentRebuilt"
     EPOCH_OPENED = "EpochOpened"
+    EPOCH_REBUILT = "EpochRebuilt"
+    MASTER_EXPORTED = "MasterExported"
     TOKEN_CREATED = "TokenCreated"  # noqa: S105 - the name of a fact
     TOKEN_REVOKED = "TokenRevoked"  # noqa: S105 - the name of a fact
 
@@ -84,6 +89,11 @@ REPEATABLE: Final = frozenset(
         FactKind.FOREIGN_LINK_SEEN,
         FactKind.WRONG_FINGERPRINT_REFUSED,
         FactKind.STALE_GENERATION_REFUSED,
+        FactKind.STATE_RECOVERED,
+        FactKind.NODES_AHEAD_SEEN,
+        FactKind.DOCUMENT_REBUILT,
+        FactKind.EPOCH_REBUILT,
+        FactKind.MASTER_EXPORTED,
     }
 )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from rotator.domain import adoption
-from rotator.domain.cluster import ReadFrom
+from rotator.domain.cluster import LEAP, ReadFrom
 from rotator.domain.rotation import NEXT, Kind, Phase
 from rotator.domain.version import NEXT as NEXT_STAGES
 from rotator.domain.version import Stage
@@ -87,9 +87,16 @@ def phases_follow_the_table(crowd: Crowd, change: Change) -> str | None:
 
 
 def generations_never_fall(crowd: Crowd, change: Change) -> str | None:
-    """The generation never falls, and grows by at most one in a change."""
+    """The generation never falls, and grows by at most one in a change.
+
+    An emergency leaps over what nodes may have seen before a loss of the state store.
+    """
     step = change.cluster.generation - crowd.cluster.generation
-    return None if step in {0, 1} else f"the generation changed by {step}"
+    rotation = change.cluster.rotation
+    may_leap = rotation is not None and rotation.is_locking_out
+    if step in {0, 1} or (may_leap and step >= LEAP):
+        return None
+    return f"the generation changed by {step}"
 
 
 def no_gate_without_attestation(crowd: Crowd, change: Change) -> str | None:

@@ -6,21 +6,23 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from rotator.domain import drift, joining
-from rotator.domain.cluster import Attestation, Change, Cluster, Member, ReadFrom
+from rotator.domain.cluster import LEAP, Ahead, Attestation, Change, Cluster, Member, ReadFrom
 from rotator.domain.facts import Fact, FactKind
-from rotator.domain.ids import NodeName
+from rotator.domain.ids import NodeName, VersionNumber
 from rotator.domain.rotation import Kind
 from rotator.errors import StaleGeneration, TooManyMembers, WrongFingerprint
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from rotator.domain.ids import Fingerprint, VersionNumber
+    from rotator.domain.ids import Fingerprint
     from rotator.domain.liveness import Crowd
 
 #: Names of one cluster, those that have left included: who may attest for a pattern of names
 #: could else make up new ones without end.
 MAX_MEMBERS: Final = 1000
+#: How far a report may be ahead of the state store and be believed.
+CREDIBLE: Final = 1000 * LEAP
 MAX_NAMES: Final = 20  #: of foreign links, in one fact
 
 
@@ -50,6 +52,41 @@ def require_credible(cluster: Cluster, node: NodeName, said: Attestation) -> Non
         )
     if said.generation > cluster.generation:
         raise StaleGeneration(f"generation {said.generation} does not exist yet")
+
+
+def ahead_of(cluster: Cluster, node: NodeName, said: Attestation) -> Ahead | None:
+    """What a report knows that the state store has never given out; None if there is nothing."""
+    named = [*said.holds, *(() if said.uses is None or said.own is None else (said.uses,))]
+    version = max(named, default=VersionNumber(0))
+    is_new = version > cluster.last_version
+    if said.generation <= cluster.generation and not is_new:
+        return None
+    if said.generation > cluster.generation + CREDIBLE or version > cluster.last_version + CREDIBLE:
+        return None
+    return Ahead(
+        node=node, generation=said.generation, version=version if is_new else VersionNumber(0)
+    )
+
+
+def note_ahead(cluster: Cluster, ahead: Ahead, *, now: datetime) -> Change | None:
+    """The state store is an old copy, as a node's report shows; None if that is known already.
+
+    An emergency that is under way leaps over what the node has seen, so that it is obeyed.
+    """
+    known = ahead.after(cluster.ahead)
+    if known == cluster.ahead:
+        return None
+    fact = Fact(
+        kind=FactKind.NODES_AHEAD_SEEN,
+        at=now,
+        by=ahead.node,
+        details={"node": ahead.node, "generation": ahead.generation, "version": ahead.version},
+    )
+    told = () if cluster.ahead is not None and cluster.ahead.version == known.version else (fact,)
+    rotation = cluster.rotation
+    if rotation is not None and rotation.is_locking_out and ahead.generation > cluster.generation:
+        cluster = cluster.leap(ahead.generation)
+    return Change(cluster=replace(cluster, ahead=known), facts=told)
 
 
 def refused(node: NodeName, kind: FactKind, *, now: datetime) -> Fact:

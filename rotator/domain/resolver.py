@@ -27,7 +27,7 @@ from rotator.domain.actions import (
     Stage,
     Wait,
 )
-from rotator.domain.agreement import DocumentView, disagreement, frozen, view
+from rotator.domain.agreement import DocumentView, disagreement, frozen, lost_state_store, view
 from rotator.domain.cluster import Blocker
 from rotator.domain.rotation import Kind, Phase, Rotation
 from rotator.domain.schedule import Begin, Rest
@@ -86,7 +86,7 @@ def resolve(snapshot: Snapshot) -> Action | None:
     """The next action; None when there is nothing under way."""
     cluster, document = snapshot.cluster, snapshot.document
     if cluster.uid is None:
-        return None
+        return None if document is None else lost_state_store(cluster, document)
     if not cluster.is_declared:
         return frozen("undeclared", "the cluster is not in the configuration any more")
     if not cluster.is_initialised:

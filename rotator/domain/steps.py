@@ -156,7 +156,7 @@ def _locked(crowd: Crowd) -> Change:
 
 def _revoked(crowd: Crowd) -> Change:
     cluster, rotation = _enter(crowd.cluster, Phase.ROLLING_OUT, crowd.now)
-    cluster = replace(cluster, last_writer=rotation.id)
+    cluster = replace(cluster, last_writer=rotation.id, ahead=None)
     for number in rotation.revokes:
         if cluster.versions[number].stage is not Stage.REVOKED:
             cluster = cluster.to_stage(number, Stage.REVOKED)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rotator.domain.ids import Fence
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime, timedelta
 
     from rotator.domain.cluster import Change, Cluster
+    from rotator.domain.document import FactsHead
     from rotator.domain.facts import Fact
     from rotator.domain.ids import (
         ClusterName,
         EpochNumber,
-        Fence,
         MasterName,
         NodeName,
         RotationId,
@@ -139,6 +141,10 @@ class ClusterStates(Protocol):
         """Facts by position; *after* is the position of the last one of the page before."""
         ...
 
+    async def holds(self, cluster: ClusterName, head: FactsHead) -> bool:
+        """Whether this is a link of the cluster's chain of facts; of none: the genesis."""
+        ...
+
     async def add_fact(self, fact: Fact, *, cluster: ClusterName | None = None) -> None:
         """A fact that changes no cluster (a refused report, a token)."""
         ...
@@ -180,6 +186,13 @@ class Epochs(Protocol):
         """
         ...
 
+    async def take_up(self, row: EpochRow) -> None:
+        """Have it on record as the secrets manager has it, whatever was on record before.
+
+        For a state store that was lost, or is an old copy. Repeating it changes nothing.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenure:
@@ -197,8 +210,11 @@ class Lease(Protocol):
     #: process, and then nobody else may serve beside it.
     life: timedelta | None
 
-    async def acquire(self) -> Fence:
-        """Take it, with a fencing token above all before; `AnotherProcess` if it is taken."""
+    async def acquire(self, *, above: Fence = Fence(0)) -> Fence:
+        """Take it, with a fencing token above all before; `AnotherProcess` if it is taken.
+
+        *above*: a token known from elsewhere, which this one is above, too.
+        """
         ...
 
     async def renew(self) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rotator.domain import invariants, membership
-from rotator.domain.cluster import ReadFrom
+from rotator.domain.cluster import Attestation, ReadFrom
 from rotator.domain.facts import FactKind
 from rotator.errors import (
     NotFound,
@@ -24,7 +24,7 @@ from rotator.errors import (
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from rotator.domain.cluster import Attestation, Cluster
+    from rotator.domain.cluster import Cluster
     from rotator.domain.ids import ClusterName, Generation, NodeName
     from rotator.domain.liveness import Crowd
     from rotator.domain.membership import Taken
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _ATTEMPTS: Final = 50
 _LINKS_EVERY: Final = 3600.0  #: seconds between facts about a member's foreign links
+_NONE: Final = ReadFrom.NONE
 _REFUSALS: Final = (FactKind.WRONG_FINGERPRINT_REFUSED, FactKind.STALE_GENERATION_REFUSED)
 
 
@@ -87,6 +88,10 @@ class Attestations:
                     crowd, node, said, may_name_links=self._may_name_links(name, node)
                 )
             except (StaleGeneration, WrongFingerprint) as error:
+                try:
+                    await self._note_ahead(cluster, node, said)
+                except RevisionConflict:
+                    continue
                 await self._refuse(cluster, node, error, now)
                 raise
             try:
@@ -124,6 +129,33 @@ class Attestations:
         if saved.generation != crowd.cluster.generation:
             await self._wakeups.notify(saved.name)
         return saved.generation
+
+    async def look_ahead(self, name: ClusterName, node: NodeName, generation: Generation) -> None:
+        """A node that asks knows this generation already; `StaleGeneration` if it is none of ours."""
+        said = Attestation(generation=generation, at=await self._states.now(), read_from=_NONE)
+        for _ in range(_ATTEMPTS):
+            cluster = await self._states.load(name)
+            if cluster is None or cluster.uid is None or cluster.generation >= generation:
+                return
+            try:
+                await self._note_ahead(cluster, node, said)
+            except RevisionConflict:
+                continue
+            raise StaleGeneration(
+                f"generation {generation} is newer than this state store: it is an old copy"
+            )
+
+    async def _note_ahead(self, cluster: Cluster, node: NodeName, said: Attestation) -> None:
+        """What the report says of a loss is durable before it is refused."""
+        ahead = membership.ahead_of(cluster, node, said)
+        if ahead is None:
+            return
+        change = membership.note_ahead(cluster, ahead, now=await self._states.now())
+        if change is None:
+            return
+        await self._states.save(cluster, change)
+        self._poke(cluster.name)
+        await self._wakeups.notify(cluster.name)
 
     async def _refuse(
         self,

@@ -10,7 +10,14 @@ from rotator.domain.actions import Line
 from rotator.domain.commands import Request
 from rotator.domain.ids import ClusterUid
 from rotator.domain.version import Origin
-from rotator.errors import AlreadyInitialised, NotInitialised, StateUnavailable, StoreConflict
+from rotator.errors import (
+    AlreadyInitialised,
+    ClusterFrozen,
+    NotInitialised,
+    SecretStoreError,
+    StateUnavailable,
+    StoreConflict,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -63,6 +70,7 @@ class Beginnings:
         receipt: ReceiptFor | None = None,
     ) -> Cluster:
         policy = (await self._changes.crowd(name)).policy
+        await self._require_no_document(name)
         epoch = await self._keyring.current_epoch(policy.master)
         uid = ClusterUid(secrets.token_hex(16))
 
@@ -71,6 +79,21 @@ class Beginnings:
             return commands.initialise(crowd, request, uid=uid, epoch=epoch, origin=origin)
 
         return await self._changes.make(name, decide, line=Line.I1, receipt=receipt)
+
+    async def _require_no_document(self, name: ClusterName) -> None:
+        """A document that is there before its cluster: the state store is new, and the old one lost.
+
+        Where it cannot be read just now, the first write finds it.
+        """
+        try:
+            stored = await self._documents.read(name)
+        except SecretStoreError:
+            return
+        if stored is not None and (await self._changes.crowd(name)).cluster.uid is None:
+            raise ClusterFrozen(
+                "the secrets manager has a document of this cluster already; if it is yours, stop"
+                " the service and run: rotator recover"
+            )
 
     async def import_(
         self, name: ClusterName, cookie: Cookie, *, by: str, reason: str

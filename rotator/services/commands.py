@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from rotator.domain import adoption, commands, departures, drift, orders
 from rotator.domain.actions import Line
 from rotator.domain.commands import Request, Start
-from rotator.domain.ids import RotationId, VersionNumber
+from rotator.domain.ids import Generation, RotationId, VersionNumber
 from rotator.domain.rotation import Kind, Phase
 from rotator.errors import Conflict, NotFound, NotInitialised, PhaseForbids, SecretStoreError
 
@@ -90,16 +90,19 @@ class Commands:
         self._documents = documents
         self._keyring = keyring
 
-    async def _last_used(self, name: ClusterName) -> VersionNumber:
-        """The highest number in the secrets manager; 0 where it cannot be read just now.
+    async def _marks(self, name: ClusterName) -> tuple[VersionNumber, Generation]:
+        """The highest number in the secrets manager, and the generation that it was written at.
 
-        Then a number that was used already is found when it is to be written, and freezes.
+        0 where it cannot be read just now: then a number that was used already is found when it is
+        to be written, and freezes.
         """
         try:
             stored = await self._documents.read(name, max_age=1.0)
         except SecretStoreError:
             stored = None
-        return stored.document.last_version if stored else VersionNumber(0)
+        if stored is None:
+            return VersionNumber(0), Generation(0)
+        return stored.document.last_version, stored.document.stamp.generation
 
     async def plan(self, name: ClusterName, *, kind: Kind, force: bool) -> Plan:
         """A dry run: what `start` would do now. Writes nothing."""
@@ -112,10 +115,11 @@ class Commands:
             commands.why_not_start(crowd, kind, force=force)
         except Conflict as reason:
             conflict = reason
+        last_used, _ = await self._marks(name)
         return Plan(
             kind=kind,
             from_version=cluster.current.number,
-            to_version=commands.next_number(cluster, await self._last_used(name)),
+            to_version=commands.next_number(cluster, last_used),
             phases=_SHORT if kind is Kind.EMERGENCY else _FULL,
             awaits=tuple(member.name for member in crowd.awaited()),
             blockers=(*drift.drifters(crowd), *adoption.absent(crowd)),
@@ -153,11 +157,11 @@ class Commands:
             force=force,
             emergency_id=emergency_id,
         )
-        last_used = await self._last_used(name)
+        last_used, seen = await self._marks(name)
 
         def decide(crowd: Crowd) -> Change:
             request = Request(by=by, reason=reason, at=crowd.now)
-            return commands.start(crowd, request, wanted, last_used=last_used)
+            return commands.start(crowd, request, wanted, last_used=last_used, seen=seen)
 
         line = Line.E1 if kind is Kind.EMERGENCY else Line.S1
         cluster = await self._changes.make(name, decide, line=line, receipt=receipt)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rotator.ports.state_store import ClusterStates
     from rotator.services.crowds import Crowds
     from rotator.services.documents import Documents
+    from rotator.services.heads import Heads
     from rotator.services.renewals import Renewals
 
 
@@ -59,10 +60,12 @@ class Queries:
         *,
         states: ClusterStates,
         documents: Documents,
+        heads: Heads,
         crowds: Crowds,
         renewals: Renewals | None = None,
     ) -> None:
         self.states = states
+        self._heads = heads
         self._documents = documents
         self._crowds = crowds
         self._renewals = renewals
@@ -88,15 +91,22 @@ class Queries:
         return [await self.cluster(name) for name in names]
 
     async def node_view(self, cluster: Cluster, node: NodeName) -> NodeView:
-        """What *node* of this cluster gets; `Changing` while current is not where it should be."""
+        """What *node* of this cluster gets; `Changing` while current is not where it should be.
+
+        Also where this state store is an old copy: what it takes for current may be retired.
+        """
         name = cluster.name
         crowd = self._crowds.of(cluster, now=await self.states.now())
         desired = desired_state(crowd)
         if desired.current is None:
-            return NodeView(desired=desired, uid=None, fingerprint_key=None, versions={}, pairs={})
+            return await self._unknown_view(cluster, desired)
+        if cluster.ahead is not None:
+            raise Changing
         stored = await self._documents.holding(name, desired.current)
         trusted = _trusted(crowd, stored.document) if stored else {}
         if stored is None or desired.current not in trusted:
+            raise Changing
+        if await self._heads.knows_more(cluster, stored.document):
             raise Changing
         shown = (desired.current, desired.previous, desired.pending, *desired.refuse)
         return NodeView(
@@ -105,6 +115,34 @@ class Queries:
             fingerprint_key=stored.document.fingerprint_key,
             versions={n: trusted[n] for n in shown if n is not None and n in trusted},
             pairs=pairs_of(crowd.cluster, node),
+        )
+
+    async def _unknown_view(self, cluster: Cluster, desired: DesiredState) -> NodeView:
+        """Of a cluster without a version: its document is read alone, where the state store is new.
+
+        Nothing is decided by it; it is what the secrets manager has as current and previous.
+        """
+        stored = None
+        if cluster.uid is None and cluster.is_declared:
+            stored = await self._documents.read(cluster.name, max_age=1.0)
+        if stored is None:
+            return NodeView(desired=desired, uid=None, fingerprint_key=None, versions={}, pairs={})
+        document = stored.document
+        if cluster.ahead is not None and cluster.ahead.version > document.last_version:
+            raise Changing
+        shown = (document.current, *(() if document.previous is None else (document.previous,)))
+        return NodeView(
+            desired=replace(
+                desired,
+                generation=document.stamp.generation,
+                adopt=document.current.number,
+                current=document.current.number,
+                previous=None if document.previous is None else document.previous.number,
+            ),
+            uid=document.cluster_uid,
+            fingerprint_key=document.fingerprint_key,
+            versions={version.number: version for version in shown},
+            pairs={},
         )
 
 
@@ -136,10 +174,10 @@ def _state(crowd: Crowd) -> str:
     cluster = crowd.cluster
     if not cluster.is_declared:
         return "undeclared"
-    if cluster.uid is None:
-        return "uninitialised"
     if any(standing.blocker.subject == "frozen" for standing in cluster.blockers):
         return "frozen"
+    if cluster.uid is None:
+        return "uninitialised"
     if not cluster.is_initialised:
         return "initialising"
     return "rotating" if cluster.rotation else "stable"

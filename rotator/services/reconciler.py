@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from rotator.domain.actions import Wait
 from rotator.domain.cluster import Blocker
-from rotator.domain.resolver import Snapshot, resolve, view
+from rotator.domain.resolver import DocumentView, Snapshot, resolve, view
 from rotator.domain.rotation import Kind, Phase
 from rotator.errors import (
     FenceLost,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from rotator.services.crowds import Crowds
     from rotator.services.documents import Documents
     from rotator.services.executor import Executor
+    from rotator.services.heads import Heads
     from rotator.services.keyring import KeyRing
     from rotator.services.turns import Turns
 
@@ -79,6 +80,7 @@ class Reconciler:
         documents: Documents,
         keyring: KeyRing,
         executor: Executor,
+        heads: Heads,
         crowds: Crowds,
         wakeups: Wakeups,
         fence: Fence,
@@ -93,6 +95,7 @@ class Reconciler:
         self._documents = documents
         self._keyring = keyring
         self._executor = executor
+        self._heads = heads
         self._crowds = crowds
         self._wakeups = wakeups
         self._on_lost_lease = on_lost_lease
@@ -222,7 +225,7 @@ class Reconciler:
                 continue
             snapshot = Snapshot(
                 crowd=crowd,
-                document=view(stored.document, crowd.cluster) if stored else None,
+                document=await self._view(crowd.cluster, stored) if stored else None,
                 epoch_is_open=await self._epoch_is_open(crowd.cluster),
                 fence=self.fence,
             )
@@ -240,6 +243,10 @@ class Reconciler:
                 await self._wakeups.notify(name)
         return 0.0
 
+    async def _view(self, cluster: Cluster, stored: Stored) -> DocumentView:
+        knows_more = await self._heads.knows_more(cluster, stored.document)
+        return view(stored.document, cluster, knows_more=knows_more)
+
     async def _stand_quietly(self, name: ClusterName, blocker: Blocker) -> None:
         """Name what blocks, if the state store can be used at all."""
         try:
@@ -255,7 +262,7 @@ class Reconciler:
 
     async def _look(self, name: ClusterName) -> Crowd | None:
         cluster = await self._states.load(name)
-        if cluster is None or cluster.uid is None:
+        if cluster is None or (cluster.uid is None and not cluster.is_declared):
             return None
         await self._announce(cluster)
         return self._crowds.of(cluster, now=await self._states.now())
@@ -301,7 +308,8 @@ class Reconciler:
         return derives and await self._keyring.is_open(cluster.master, rotation.epoch)
 
     def _pause(self, crowd: Crowd, waiting: Wait) -> float:
-        if crowd.cluster.rotation is None and crowd.cluster.is_initialised:
+        cluster = crowd.cluster
+        if cluster.uid is None or (cluster.rotation is None and cluster.is_initialised):
             if waiting.until is None or waiting.until <= crowd.now:
                 return _RESYNC
             return min(_RESYNC, (waiting.until - crowd.now).total_seconds())

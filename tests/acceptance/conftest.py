@@ -13,6 +13,7 @@ import pytest
 
 from rotator.adapters.secret_stores.registry import SecretStores, open_stores
 from tests.support import aws, openbao
+from tests.support.keeps import DATABASES, Keep, directory_keep, kv_keep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Place:
     settings: dict[str, Any]  #: for rotator.yaml
     open: Callable[[], SecretStores]
     raw_versions: Callable[[str], int]  #: how many versions of a cluster's document are readable
-
+    keep: Keep | None = None  #: copies of it, and its loss
     environment: dict[str, str] = field(default_factory=dict)  #: for whoever opens it
 
     def assert_single_copy(self, cluster: str) -> None:
@@ -41,6 +42,7 @@ def local_place(directory: Path) -> Place:
         settings={"kind": "local", "directory": str(where)},
         open=lambda: open_stores("local", directory=where),
         raw_versions=count,
+        keep=directory_keep(where),
     )
 
 
@@ -72,6 +74,7 @@ def vault_place(directory: Path) -> Place:
             auth={"method": "token", "token": server.root_token},
         ),
         raw_versions=count,
+        keep=kv_keep(server, prefix),
     )
 
 
@@ -104,3 +107,15 @@ def secret_stores(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path], Plac
         return {"local": local_place, "vault": vault_place}[kind](directory)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def store_places() -> dict[str, Callable[[Path], Place]]:
+    """Places that need nothing of their test's environment, and whose copies can be put back."""
+    return {"local": local_place, "vault": vault_place}
+
+
+@pytest.fixture(scope="session")
+def databases() -> dict[str, Callable[[Path], Keep]]:
+    """Every database, by its kind."""
+    return DATABASES

@@ -53,8 +53,10 @@ IMPORTED = "IMPORTEDCOOKIEABCDEF"
 
 
 def test_every_line_of_the_order_of_writes_is_among_the_cases() -> None:
-    """No write is left out of the crash tests."""
-    assert {line for lines in LINES.values() for line in lines} == {str(line) for line in Line}
+    """No write is left out of the crash tests; those of a loss are in test_lost_stores.py."""
+    losses = {Line.L1, Line.KL, Line.KD}
+    cases = {line for lines in LINES.values() for line in lines}
+    assert cases == {str(line) for line in set(Line) - losses}
 
 
 @pytest.mark.timeout(600)

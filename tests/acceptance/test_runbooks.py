@@ -65,7 +65,7 @@ def test_an_old_copy_of_the_state_store_freezes_the_cluster(service: Service) ->
         "frozen",
         lambda: (found := service.get(f"clusters/{CLUSTER}"))["state"] == "frozen" and found,
     )
-    assert [blocker["code"] for blocker in frozen["blockers"]] == ["edited_document"]
+    assert [blocker["code"] for blocker in frozen["blockers"]] == ["state_store_behind"]
     body = {"kind": "manual", "reason": "test"}
     assert service.command(f"clusters/{CLUSTER}/rotations", body) is None
 

@@ -18,6 +18,7 @@ PACKAGE = CHECKOUT / "rotator"
 REVEALING_MODULES = {
     "rotator.adapters.derivation": "a key stretcher hashes the master secret",
     "rotator.adapters.secret_stores.epochs": "the secrets manager keeps the master secrets",
+    "rotator.adapters.secret_stores.recovery_file": "what was imported is in no master: a sealed file keeps it",
     "rotator.agent.boot_files": "a node boots with the pins in its boot file",
     "rotator.agent.files": "a node boots with the cookie in its cookie file",
     "rotator.agent.latch": "a VM is laid the throwaway of the next round of locking ready",

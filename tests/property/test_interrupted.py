@@ -252,7 +252,8 @@ def test_an_interruption_at_any_write_changes_nothing_in_the_end(
 def test_every_line_of_the_order_of_writes_is_replayed() -> None:
     """The sequences together write every line, so that none is left out of these tests."""
     written = {line for script in SCRIPTS for line in _undisturbed(script, "members").lines}
-    assert written == set(Line)
+    # A lost store is brought back by commands on the server; tests/acceptance kills these.
+    assert written == set(Line) - {Line.L1, Line.KL, Line.KD}
 
 
 def test_a_rotation_without_members_writes_its_lines_in_the_order_that_is_documented() -> None:

@@ -33,6 +33,7 @@ from rotator.services.crowds import Crowds
 from rotator.services.documents import Documents
 from rotator.services.executor import Executor
 from rotator.services.fleet import Fleet
+from rotator.services.heads import Heads
 from rotator.services.keyring import KeyRing
 from rotator.services.queries import Queries
 from rotator.services.reconciler import Reconciler
@@ -171,6 +172,7 @@ async def a_world(
         async def newest_fence() -> Fence:
             return fence
 
+        heads = Heads(state.clusters)
         shared: dict[str, Any] = {
             "states": state.clusters,
             "crowds": crowds,
@@ -181,6 +183,7 @@ async def a_world(
             documents=documents,
             keyring=keyring,
             executor=executor,
+            heads=heads,
             fence=fence,
             on_lost_lease=closing.set,
             **shared,
@@ -203,7 +206,9 @@ async def a_world(
                     commands=commands, states=state.clusters, emergencies=state.emergencies
                 ),
                 attestations=Attestations(poke=reconciler.poke, **shared),
-                queries=Queries(states=state.clusters, documents=documents, crowds=crowds),
+                queries=Queries(
+                    states=state.clusters, documents=documents, heads=heads, crowds=crowds
+                ),
                 tokens=tokens,
                 emergencies=state.emergencies,
                 wakeups=wakeups,

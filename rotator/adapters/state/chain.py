@@ -59,6 +59,12 @@ async def head(connection: AsyncConnection, chain: str) -> FactsHead:
     return GENESIS if row is None else FactsHead(seq=row[0], hash=row[1])
 
 
+async def has_link(connection: AsyncConnection, chain: str, sought: FactsHead) -> bool:
+    """Whether the chain has this link."""
+    query = select(facts.c.hash).where(facts.c.chain == chain, facts.c.seq == sought.seq)
+    return (await connection.execute(query)).scalar() == sought.hash
+
+
 async def append(
     connection: AsyncConnection, chain: str, *, after: FactsHead, new: Sequence[Fact]
 ) -> FactsHead:

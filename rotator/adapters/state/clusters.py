@@ -22,7 +22,7 @@ from rotator.adapters.state.kept import (
 )
 from rotator.adapters.state.lease import require_fence
 from rotator.adapters.state.mapping import from_json, to_json
-from rotator.domain.cluster import Change, Cluster
+from rotator.domain.cluster import GENESIS, Change, Cluster
 from rotator.domain.document import FactsHead
 from rotator.domain.facts import Fact, FactKind
 from rotator.domain.ids import ClusterName
@@ -240,6 +240,14 @@ class SqlClusterStates:
         )
         async with self._database.glance() as connection:
             return tuple(chain.chained(row) for row in await connection.execute(query))
+
+    @undisturbed
+    async def holds(self, cluster: ClusterName, head: FactsHead) -> bool:
+        """See the port."""
+        if head == GENESIS:
+            return True
+        async with self._database.glance() as connection:
+            return await chain.has_link(connection, cluster, head)
 
     @undisturbed
     async def add_fact(self, fact: Fact, *, cluster: ClusterName | None = None) -> None:

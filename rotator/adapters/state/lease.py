@@ -51,7 +51,7 @@ class FileLease:
         self._path = database.path.with_name(database.path.name + ".lock")
         self._descriptor: int | None = None
 
-    async def acquire(self) -> Fence:
+    async def acquire(self, *, above: Fence = Fence(0)) -> Fence:
         """Take it and raise the fencing token; `AnotherProcess` if it is taken."""
         try:
             # O_CLOEXEC: a program that we start must not hold the lock when we are gone.
@@ -60,7 +60,7 @@ class FileLease:
             raise StateUnavailable(f"{self._path.name}: {error.strerror}") from None
         try:
             self._lock(descriptor)
-            fence = await self._raise_fence()
+            fence = await self._raise_fence(above)
         except BaseException:
             os.close(descriptor)
             raise
@@ -80,14 +80,15 @@ class FileLease:
         os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
 
     @undisturbed
-    async def _raise_fence(self) -> Fence:
+    async def _raise_fence(self, above: Fence) -> Fence:
         async with self._database.transaction() as connection:
             before = (await connection.execute(select(lease.c.fence))).scalar()
+            fence = max(before or 0, above) + 1
             if before is None:
-                await connection.execute(insert(lease).values(id=1, fence=1))
-                return Fence(1)
-            await connection.execute(update(lease).values(fence=before + 1))
-            return Fence(before + 1)
+                await connection.execute(insert(lease).values(id=1, fence=fence))
+            else:
+                await connection.execute(update(lease).values(fence=fence))
+            return Fence(fence)
 
     async def renew(self) -> None:
         """It does not run out."""

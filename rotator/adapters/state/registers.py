@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import delete, func, insert, or_, select, update
 
 from rotator.adapters.state import chain, news
 from rotator.adapters.state import tables as t
@@ -99,6 +99,20 @@ class SqlEpochs:
             if fact is not None and opened.rowcount:
                 head = await chain.head(connection, chain.SERVICE)
                 await chain.append(connection, chain.SERVICE, after=head, new=(fact,))
+
+    @undisturbed
+    async def take_up(self, row: EpochRow) -> None:
+        """See the port; what has its number or its reason makes way."""
+        table = t.epochs
+        values = to_json(row)
+        async with self._database.transaction(f"epochs {row.master}") as connection:
+            await connection.execute(
+                delete(table).where(
+                    table.c.master == row.master,
+                    or_(table.c.number == row.number, table.c.opened_for == row.opened_for),
+                )
+            )
+            await connection.execute(insert(table).values(values))
 
 
 async def _find_tokens(connection: AsyncConnection, ids: Collection[str]) -> dict[str, TokenRow]:

@@ -62,6 +62,8 @@ clusters: Final = Table(
     Column("last_emergency_at", _INSTANT),
     Column("blockers", _JSON, nullable=False),
     Column("schedule", _JSON),
+    Column("recovered_from", _JSON),
+    Column("ahead", _JSON),
     Column("facts_seq", BigInteger, nullable=False),
     Column("facts_hash", _HASH, nullable=False),
 )

@@ -24,7 +24,7 @@ from rotator.api.dependencies import (
     services_of,
 )
 from rotator.domain.cookie import Cookie
-from rotator.domain.ids import ClusterName
+from rotator.domain.ids import ClusterName, Generation
 from rotator.protocol import v1
 from rotator.services.queries import Changing, ClusterReport
 
@@ -116,6 +116,8 @@ async def show_cookie(request: Request) -> Response:
         cluster = await longpoll.wait_for_change(
             request, services, name, poll=poll, still_allowed=still_allowed
         )
+    if poll.generation is not None and poll.generation > cluster.generation:
+        await services.attestations.look_ahead(name, node, Generation(poll.generation))
     if longpoll.is_known(poll, name, cluster.generation):
         await still_allowed()
         known = {"etag": longpoll.etag(name, cluster.generation)}

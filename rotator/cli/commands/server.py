@@ -135,4 +135,11 @@ def register(app: typer.Typer) -> None:
         master_import
     )
     command(group, "rotate", "rotator master rotate default --config rotator.yaml")(master_rotate)
+    from rotator.cli.commands.losses import master_export  # noqa: PLC0415 - it needs this module
+
+    command(
+        group,
+        "export",
+        "rotator master export --to cookies.recovery --config rotator.yaml < passphrase.txt",
+    )(master_export)
     app.add_typer(group, name="master", rich_help_panel=SERVER)

@@ -133,6 +133,16 @@ class ClusterStatesContract:
         assert await loaded(state) == saved
         await state.lease.release()
 
+    async def test_a_fence_is_above_one_that_is_known_from_elsewhere(self, state: State) -> None:
+        """A state store that was lost goes on above what the secrets manager has seen, and stays so."""
+        await declared(state)
+        known = Fence(40)
+        first = await state.lease.acquire(above=known)
+        await state.lease.release()
+        second = await state.lease.acquire()
+        await state.lease.release()
+        assert second > first > known
+
     async def test_without_a_lease_no_fence_is_right(self, state: State) -> None:
         """A fencing token that nobody gave out opens nothing."""
         before = await declared(state)

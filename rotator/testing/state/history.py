@@ -12,6 +12,7 @@ import pytest
 from rotator.domain.cluster import (
     Change,
 )
+from rotator.domain.document import FactsHead
 from rotator.domain.facts import FactKind
 from rotator.domain.ids import (
     RotationId,
@@ -157,6 +158,21 @@ class FactsContract:
         await meddle("DELETE FROM facts WHERE seq = 2")
         await state.clusters.save(saved, Change(cluster=saved, facts=(a_fact(),)))
         assert await state.clusters.broken_link(ORDERS) == 2
+
+    async def test_a_head_that_was_kept_elsewhere_is_looked_up(
+        self, state: State, other: State
+    ) -> None:
+        """Every link of the chain is known, by place and hash together; no other one is."""
+        cluster = await declared(state)
+        await state.clusters.add_fact(a_fact(), cluster=ORDERS)
+        for link in await history(state):
+            assert await other.clusters.holds(ORDERS, FactsHead(seq=link.seq, hash=link.hash))
+        first = cluster.facts_head
+        assert await other.clusters.holds(ORDERS, FactsHead(seq=0, hash="0" * 64))
+        assert not await other.clusters.holds(ORDERS, FactsHead(seq=2, hash=first.hash))
+        assert not await other.clusters.holds(ORDERS, FactsHead(seq=1, hash="f" * 64))
+        assert not await other.clusters.holds(ORDERS, FactsHead(seq=3, hash=first.hash))
+        assert not await other.clusters.holds(PAYMENTS, first)
 
 
 class RotationsContract:

@@ -17,7 +17,7 @@ from rotator.domain.ids import (
     MasterName,
 )
 from rotator.errors import InvariantViolated
-from rotator.ports.state_store import EmergencyRow
+from rotator.ports.state_store import EmergencyRow, EpochRow
 from rotator.testing.factories import NOW
 from rotator.testing.state.values import (
     a_fact,
@@ -86,6 +86,25 @@ class EpochsContract:
         assert await state.epochs.get(master, number) == first
         told = [one.fact.kind for one in await state.clusters.facts(None)]
         assert told.count(FactKind.EPOCH_OPENED) == 1
+
+    async def test_an_epoch_is_taken_up_as_the_secrets_manager_has_it(
+        self, state: State, other: State
+    ) -> None:
+        """After a loss what is there wins over what an old copy had on record; a repeat is harmless."""
+        await state.epochs.allocate(MasterName("default"), "first")
+        await state.epochs.allocate(MasterName("default"), "renewal")
+        found = EpochRow(
+            master=MasterName("default"), number=EpochNumber(5), opened_for="renewal", is_open=True
+        )
+        for _ in range(2):
+            await state.epochs.take_up(found)
+        assert await other.epochs.get(MasterName("default"), EpochNumber(5)) == found
+        assert await other.epochs.get(MasterName("default"), EpochNumber(2)) is None
+        assert await other.epochs.newest(MasterName("default")) == found
+        same = replace(found, number=EpochNumber(1), opened_for="something else")
+        await state.epochs.take_up(same)
+        assert await other.epochs.get(MasterName("default"), EpochNumber(1)) == same
+        assert await other.epochs.allocate(MasterName("default"), "next") == 6
 
 
 class TokensContract:

@@ -11,6 +11,7 @@ import pytest
 
 from rotator import failpoints
 from rotator.domain.cluster import (
+    Ahead,
     Attestation,
     Blocker,
     Cluster,
@@ -19,6 +20,7 @@ from rotator.domain.cluster import (
     ReadFrom,
     Standing,
 )
+from rotator.domain.document import FactsHead
 from rotator.domain.facts import Fact, FactKind
 from rotator.domain.ids import (
     ClusterName,
@@ -172,6 +174,8 @@ def full_cluster(before: Cluster) -> Cluster:
         members={A: member, B: a_member(B)},
         blockers=(standing,),
         schedule=full_progress(),
+        recovered_from=FactsHead(seq=7, hash="5" * 64),
+        ahead=Ahead(node=B, generation=Generation(50), version=VersionNumber(14)),
     )
 
 

@@ -353,3 +353,11 @@ def test_an_emergency_leaves_nothing_but_the_new_version() -> None:
 
     assert revoked.versions() == (version(4),)
     assert revoked.last_version == 4
+
+
+def test_a_new_stamp_changes_no_version() -> None:
+    """KL: the document of a recovered state store holds what it held, in another name."""
+    before = document(2, previous=1, last=3)
+    after = documents.restamped(before, stamp(9))
+    assert after.stamp == stamp(9)
+    assert (after.versions(), after.last_version) == (before.versions(), 3)

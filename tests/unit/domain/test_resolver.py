@@ -148,7 +148,8 @@ def test_a_document_from_another_time_freezes(rotation, stages, possible, slots)
     cluster = a_cluster(rotation, stages=stages, last_writer="r1")
     if rotation is None:
         cluster = cluster.with_version(a_version(12, VersionStage.RETIRED))
-    action = _resolve(cluster, a_document(*slots))
+    document = replace(a_document(*slots), last_version=13)
+    action = _resolve(cluster, document)
     is_frozen = isinstance(action, Wait) and _blockers(action) == ["reverted_document"]
     assert is_frozen == (slots not in possible)
 

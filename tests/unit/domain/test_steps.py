@@ -26,7 +26,7 @@ from rotator.testing.factories import (
     an_emergency,
 )
 
-_COMMANDS = {Line.T1, Line.T2, Line.S1, Line.A1, Line.R1, Line.E1, Line.I1}
+_COMMANDS = {Line.T1, Line.T2, Line.S1, Line.A1, Line.R1, Line.E1, Line.I1, Line.L1}
 
 
 def _enter(cluster, line, **crowd):

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 # The clock of the moment, not of the transaction's begin: a statement may have waited for the row.
 _TAKE: Final = text("""
     INSERT INTO lease (id, fence, holder, expires_at)
-    VALUES (1, 1, :holder, clock_timestamp() + :life)
+    VALUES (1, :above + 1, :holder, clock_timestamp() + :life)
     ON CONFLICT (id) DO UPDATE
-    SET fence = lease.fence + 1, holder = :holder, expires_at = clock_timestamp() + :life
+    SET fence = greatest(lease.fence, :above) + 1, holder = :holder, expires_at = clock_timestamp() + :life
     WHERE lease.expires_at IS NULL OR lease.expires_at <= clock_timestamp()
     RETURNING fence
 """)
@@ -51,10 +51,11 @@ class RowLease:
         self._fence: Fence | None = None
 
     @undisturbed
-    async def acquire(self) -> Fence:
+    async def acquire(self, *, above: Fence = Fence(0)) -> Fence:
         """See the port."""
+        values = {"holder": self._holder, "life": self.life, "above": above}
         async with self._database.transaction() as connection:
-            taken = await connection.execute(_TAKE, {"holder": self._holder, "life": self.life})
+            taken = await connection.execute(_TAKE, values)
             fence = taken.scalar()
         if fence is None:
             raise AnotherProcess("another replica leads")

@@ -31,6 +31,8 @@ def upgrade() -> None:
         sa.Column("last_emergency_at", _string(32)),
         sa.Column("blockers", sa.JSON(), nullable=False),
         sa.Column("schedule", sa.JSON()),
+        sa.Column("recovered_from", sa.JSON()),
+        sa.Column("ahead", sa.JSON()),
         sa.Column("facts_seq", sa.BigInteger(), nullable=False),
         sa.Column("facts_hash", _string(64), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_clusters")),
