@@ -10,16 +10,16 @@ import asyncio
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from rotator.domain import drift, membership
+from rotator.domain import drift, membership, schedule
 from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Kind
 from rotator.errors import RotatorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import timedelta
 
     from rotator.domain.ids import ClusterName
     from rotator.domain.liveness import Crowd
@@ -47,7 +47,8 @@ class ClusterVitals:
     name: ClusterName
     state: str  #: as `ClusterReport.state`
     version: int  #: of current; 0: none
-    version_age: timedelta | None  #: since current was made; due and overdue belong beside it
+    version_age: timedelta | None  #: since current was made
+    overdue: timedelta | None  #: for how long by its schedule; None: it has none
     phase: str  #: of the rotation under way, or `NO_PHASE`
     phase_age: timedelta | None
     rotation_age: timedelta | None
@@ -85,6 +86,7 @@ def cluster_vitals(report: ClusterReport) -> ClusterVitals:
         state=report.state,
         version=current.number if current else 0,
         version_age=now - current.created_at if current else None,
+        overdue=_overdue(crowd),
         phase=rotation.phase if rotation else NO_PHASE,
         phase_age=now - rotation.entered_at if rotation else None,
         rotation_age=now - rotation.started_at if rotation else None,
@@ -99,6 +101,13 @@ def cluster_vitals(report: ClusterReport) -> ClusterVitals:
         findings=sum(bool(one.attestation and one.attestation.preflight) for one in awaited),
         blockers=_blockers(crowd),
     )
+
+
+def _overdue(crowd: Crowd) -> timedelta | None:
+    if crowd.policy.schedule is None:
+        return None
+    since = schedule.overdue_since(crowd)
+    return timedelta() if since is None else crowd.now - since
 
 
 def _by_liveness(crowd: Crowd) -> dict[str, int]:

@@ -147,6 +147,9 @@ CASES: Final[dict[str, Case]] = {
     "RotatorVersionOld": _of_cluster(
         "rotator_cluster_version_age_seconds", bad="8640001x5", good="8639999x5", fires_at=1
     ),
+    "RotatorOverdue": _of_cluster(
+        "rotator_cluster_overdue_seconds", bad="0 901x5", good="0 60 900x5", fires_at=2
+    ),
     "RotatorEmergency": _of_cluster(
         "rotator_cluster_emergency", bad="0 0 1x5", good=_WELL, fires_at=3, quiet_at=1
     ),

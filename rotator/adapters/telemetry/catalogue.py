@@ -46,9 +46,12 @@ STREAMS: Final = _gauge("fact_streams_open", "Open streams of facts.")
 
 STATE: Final = _of_cluster("state", "Always 1; the state as `rotator status` shows it.", "state")
 VERSION: Final = _of_cluster("version", "Number of the current version; 0 before the first.")
-# Due and overdue, where a schedule says so, belong here.
 VERSION_AGE: Final = _of_cluster(
     "version_age_seconds", "Time since the current version was made; absent before the first."
+)
+OVERDUE: Final = _of_cluster(
+    "overdue_seconds",
+    "Time since its schedule wanted a younger version; 0: not, absent: no schedule.",
 )
 PHASE: Final = _of_cluster(
     "rotation_phase", "Always 1; the phase of the rotation under way, or none.", "phase"

@@ -33,6 +33,7 @@ def _of(cluster: ClusterVitals) -> Iterator[Sample]:
     yield c.STATE, (name, cluster.state), 1
     yield c.VERSION, (name,), cluster.version
     yield from _age(c.VERSION_AGE, name, cluster.version_age)
+    yield from _age(c.OVERDUE, name, cluster.overdue)
     yield c.PHASE, (name, str(cluster.phase)), 1
     yield from _age(c.PHASE_AGE, name, cluster.phase_age)
     yield from _age(c.ROTATION_AGE, name, cluster.rotation_age)

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, timedelta
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -10,9 +11,11 @@ from rotator.adapters.telemetry.catalogue import CATALOGUE
 from rotator.adapters.telemetry.metered import SECRETS_MANAGER, metered, metered_states
 from rotator.adapters.telemetry.metrics import Metrics
 from rotator.adapters.telemetry.samples import samples
+from rotator.domain.calendar import Calendar
 from rotator.domain.cluster import Blocker, Change, Standing
 from rotator.domain.facts import Fact, FactKind
 from rotator.domain.rotation import NEXT, Phase
+from rotator.domain.schedule import Progress, Schedule
 from rotator.errors import StateUnavailable, StoreSealed
 from rotator.services.queries import _report
 from rotator.services.vitals import Vitals, VitalSigns, cluster_vitals
@@ -28,6 +31,7 @@ from rotator.testing.factories import (
 )
 
 NODE = "rabbit@a"
+WEEKLY = Schedule(calendar=Calendar("0 3 * * sun", UTC), jitter=timedelta())
 
 
 def vitals(*crowds, **changes):
@@ -93,6 +97,28 @@ async def test_a_stable_cluster_is_told_by_its_figures():
     assert of(series, "rotator_leader") == 1
     assert of(series, "rotator_lease_fence") == 7
     assert of(series, "rotator_long_polls_open") == 3
+
+
+async def test_a_cluster_without_a_schedule_is_never_overdue():
+    """The series is absent, so that nobody takes it for one whose schedule holds."""
+    crowd = crowd_of(None, a_member(NODE))
+    series = await scraped(Metrics(), vitals(crowd))
+    assert of(series, "rotator_cluster_overdue_seconds", cluster=crowd.cluster.name) is None
+
+
+@pytest.mark.parametrize(("made", "overdue"), [(timedelta(days=8), True), (timedelta(0), False)])
+async def test_a_version_that_its_schedule_wants_younger_is_overdue(made, overdue):
+    """For how long it has been is a figure; 0 while the schedule is kept."""
+    crowd = crowd_of(None, a_member(NODE))
+    long_ago = crowd.now - timedelta(days=30)
+    progress = Progress(rules=WEEKLY.rules, since=long_ago, settled_until=long_ago)
+    current = replace(crowd.cluster.current, created_at=crowd.now - made)
+    cluster = replace(crowd.cluster, schedule=progress).with_version(current)
+    policy = replace(crowd.policy, schedule=WEEKLY)
+    crowd = replace(crowd, cluster=cluster, policy=policy, serving_since=long_ago)
+    series = await scraped(Metrics(), vitals(crowd))
+    seconds = of(series, "rotator_cluster_overdue_seconds", cluster=crowd.cluster.name)
+    assert (seconds > 0) is overdue
 
 
 async def test_an_emergency_shows():
@@ -277,6 +303,7 @@ def test_each_sample_has_the_labels_that_the_catalogue_names():
     """A gauge has as many values as labels, and every gauge can be filled."""
     standing = Standing(blocker=Blocker(code="laggard"), since=NOW)
     crowd = crowd_of(Phase.LOCKING, a_member(NODE), blockers=(standing,))
+    crowd = replace(crowd, policy=replace(crowd.policy, schedule=WEEKLY))
     made = list(samples(vitals(crowd)))
     assert all(len(metric.labels) == len(labels) for metric, labels, _ in made)
     gauges = {one.name for one in CATALOGUE if one.kind == "gauge"} - {"rotator_build_info"}
