@@ -11,7 +11,7 @@ from rotator import failpoints, settings
 from rotator.adapters.derivation import profile
 from rotator.adapters.host.modes import mode_of
 from rotator.adapters.secret_stores.registry import open_stores
-from rotator.adapters.state.records import read_records
+from rotator.adapters.state.records import read_records, read_server_records
 from rotator.api.serving import Tls
 from rotator.domain.findings import Finding
 from rotator.domain.ids import ClusterName
@@ -29,6 +29,7 @@ from rotator.services.doctor import (
 from rotator.services.doctor.configuration import Setup
 from rotator.services.doctor.files import File, Kept
 from rotator.services.doctor.runner import Checked, Outcome, Report, examine, report
+from rotator.settings.state_stores import PostgresStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -108,7 +109,7 @@ async def _records(loaded: Settings) -> tuple[Records | None, tuple[Finding, ...
     """What lies there, or why it could not be read."""
     path, found = loaded.state_path, None
     try:
-        records = await read_records(path, kinds=recovery.KINDS)
+        records = await _read(loaded)
         if records is None:
             found = Finding(code="state_store_missing", subject=str(path))
     except StateStoreError as error:
@@ -116,6 +117,16 @@ async def _records(loaded: Settings) -> tuple[Records | None, tuple[Finding, ...
         found = Finding(code="state_store_unusable", subject=error.code, detail=str(error))
     outcome = Outcome.FOUND if found else Outcome.CLEAN
     return records, (found,) if found else (), Checked(name=_STATE, outcome=outcome)
+
+
+async def _read(loaded: Settings) -> Records | None:
+    store = loaded.state_store
+    if not isinstance(store, PostgresStore):
+        return await read_records(loaded.state_path, kinds=recovery.KINDS)
+    # Loaded only when chosen.
+    from rotator.adapters.state.postgres.server import Server  # noqa: PLC0415
+
+    return await read_server_records(Server(**store.parameters()), kinds=recovery.KINDS)
 
 
 def _of_records(
@@ -173,9 +184,13 @@ def _file(path: Path, kept: Kept, *, is_needed: bool = True) -> File:
 def _files(loaded: Settings, config: Path) -> Iterator[File]:
     yield _file(config, Kept.UNTOUCHED)
     yield _file(loaded.data_dir, Kept.UNTOUCHED, is_needed=False)
-    for suffix in ("", "-wal", "-shm", ".lock"):
-        path = loaded.state_path.with_name(loaded.state_path.name + suffix)
-        yield _file(path, Kept.SECRET, is_needed=False)
+    if isinstance(loaded.state_store, PostgresStore):
+        if loaded.state_store.password_file is not None:
+            yield _file(loaded.state_store.password_file, Kept.SECRET)
+    else:
+        for suffix in ("", "-wal", "-shm", ".lock"):
+            path = loaded.state_path.with_name(loaded.state_path.name + suffix)
+            yield _file(path, Kept.SECRET, is_needed=False)
     if loaded.listen.tls_key is not None:
         yield _file(loaded.listen.tls_key, Kept.SECRET)
     yield from _files_of_the_store(loaded)

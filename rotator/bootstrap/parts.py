@@ -80,16 +80,7 @@ def server(store: PostgresStore) -> Server:
     # Loaded only when chosen.
     from rotator.adapters.state.postgres.server import Server  # noqa: PLC0415
 
-    return Server(
-        host=store.host,
-        port=store.port,
-        dbname=store.database,
-        user=store.user,
-        service=store.service,
-        sslmode=store.tls_mode,
-        sslrootcert=store.tls_roots,
-        password_file=store.password_file,
-    )
+    return Server(**store.parameters())
 
 
 async def require_same_masters(state: State, settings: Settings) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from datetime import timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, model_validator
 
@@ -61,6 +61,19 @@ class PostgresStore(Section):
         if self.ca_cert is not None:
             return str(self.ca_cert)
         return "system" if self.tls_mode == "verify-full" else None
+
+    def parameters(self) -> dict[str, Any]:
+        """By libpq's names, and the password's file."""
+        return {
+            "host": self.host,
+            "port": self.port,
+            "dbname": self.database,
+            "user": self.user,
+            "service": self.service,
+            "sslmode": self.tls_mode,
+            "sslrootcert": self.tls_roots,
+            "password_file": self.password_file,
+        }
 
     @model_validator(mode="after")
     def _is_one_way(self) -> PostgresStore:

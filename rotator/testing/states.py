@@ -132,8 +132,10 @@ class MemoryClusterStates:
             if member is not None and member.last_seen < at:
                 self._clusters[name] = cluster.with_member(replace(member, last_seen=at))
 
-    async def stand(self, cluster: Cluster) -> None:
+    async def stand(self, cluster: Cluster, *, fence: Fence | None = None) -> None:
         """See the port."""
+        if fence is not None and fence != self._fence:
+            raise FenceLost
         there = self._clusters[cluster.name]
         if there.revision == cluster.revision:
             self._clusters[cluster.name] = replace(there, blockers=cluster.blockers)
@@ -177,6 +179,13 @@ class MemoryClusterStates:
             return tuple(wanted[:limit])
         return tuple(one for one in wanted if one.position > after)[:limit]
 
+    async def holds(self, cluster: ClusterName, head: FactsHead) -> bool:
+        """See the port."""
+        chain = self._by_cluster.get(cluster, [])
+        return head.seq == 0 or (
+            0 < head.seq <= len(chain) and chain[head.seq - 1].hash == head.hash
+        )
+
     async def add_fact(self, fact: Fact, *, cluster: ClusterName | None = None) -> None:
         """See the port."""
         self._append(cluster, fact)
@@ -209,7 +218,7 @@ class MemoryEpochs:
         known = next((row.number for row in rows if row.opened_for == opened_for), None)
         if known is not None:
             return known
-        number = EpochNumber(len(rows) + 1)
+        number = EpochNumber(max((row.number for row in rows), default=0) + 1)
         rows.append(EpochRow(master=master, number=number, opened_for=opened_for, is_open=False))
         return number
 
@@ -220,14 +229,23 @@ class MemoryEpochs:
 
     async def get(self, master: MasterName, number: EpochNumber) -> EpochRow | None:
         """See the port."""
-        rows = self._rows.get(master, [])
-        return rows[number - 1] if number <= len(rows) else None
+        return next((row for row in self._rows.get(master, []) if row.number == number), None)
 
     async def mark_open(
         self, master: MasterName, number: EpochNumber, *, fact: Fact | None = None
     ) -> None:
         """See the port."""
         rows = self._rows.get(master, [])
-        if number <= len(rows) and not rows[number - 1].is_open:
-            rows[number - 1] = replace(rows[number - 1], is_open=True, opened_at=self._now())
-            self.facts += () if fact is None else (fact,)
+        for place, row in enumerate(rows):
+            if row.number == number and not row.is_open:
+                rows[place] = replace(row, is_open=True, opened_at=self._now())
+                self.facts += () if fact is None else (fact,)
+
+    async def take_up(self, row: EpochRow) -> None:
+        """See the port."""
+        rows = [
+            one
+            for one in self._rows.get(row.master, [])
+            if one.number != row.number and one.opened_for != row.opened_for
+        ]
+        self._rows[row.master] = sorted([*rows, row], key=lambda one: one.number)

@@ -36,6 +36,7 @@ from rotator.services.commands import Commands
 from rotator.services.crowds import Crowds
 from rotator.services.documents import Documents
 from rotator.services.executor import Executor
+from rotator.services.heads import Heads
 from rotator.services.keyring import KeyRing
 from rotator.services.reconciler import Reconciler
 from rotator.services.turns import Turns
@@ -204,6 +205,7 @@ class Year:
             documents=documents,
             keyring=keyring,
             executor=executor,
+            heads=Heads(states),
             crowds=self.crowds,
             wakeups=wakeups,
             fence=fence,

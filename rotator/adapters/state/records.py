@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from rotator.adapters.state.postgres.server import Server
+
 
 async def read_records(path: Path, *, kinds: Sequence[str]) -> Records | None:
     """Clusters, tokens, and when a fact of each of *kinds* was last written; None: no file.
@@ -41,11 +43,32 @@ async def read_records(path: Path, *, kinds: Sequence[str]) -> Records | None:
         if address is None:
             return None
         async with _read_only(address) as connection:
-            return await _records(connection, kinds)
+            return await _records(connection, kinds, now=now())
     except (DBAPIError, OSError, ValueError, KeyError) as error:
         # Only the driver's own words: an error of the mapping may hold what it read.
         reason = error.orig if isinstance(error, DBAPIError) else type(error).__name__
         raise StateUnavailable(f"the state store {path} cannot be read: {reason}") from None
+
+
+async def read_server_records(server: Server, *, kinds: Sequence[str]) -> Records:
+    """The same of a PostgreSQL database, in one transaction that reads.
+
+    Raises `StateUnavailable`, `DatabaseTooNew`, `DatabaseTooOld`.
+    """
+    # Who keeps a file needs no driver of PostgreSQL.
+    from rotator.adapters.state.postgres.database import PostgresDatabase  # noqa: PLC0415
+
+    database = PostgresDatabase(server, replica="")
+    try:
+        await database.prepare()
+        at = await database.now()
+        async with database.reading() as connection:
+            return await _records(connection, kinds, now=at)
+    except (ValueError, KeyError) as error:
+        reason = type(error).__name__
+        raise StateUnavailable(f"the state store cannot be read: {reason}") from None
+    finally:
+        await database.close()
 
 
 def _address(path: Path) -> URL | None:
@@ -73,7 +96,7 @@ async def _read_only(address: URL) -> AsyncIterator[AsyncConnection]:
         await engine.dispose()
 
 
-async def _records(connection: AsyncConnection, kinds: Sequence[str]) -> Records:
+async def _records(connection: AsyncConnection, kinds: Sequence[str], *, now: datetime) -> Records:
     await _require_known(connection)
     names = await connection.scalars(select(t.clusters.c.name).order_by(t.clusters.c.name))
     clusters = [await rows.read_cluster(connection, ClusterName(name)) for name in names.all()]
@@ -82,7 +105,7 @@ async def _records(connection: AsyncConnection, kinds: Sequence[str]) -> Records
         clusters=tuple(clusters),
         tokens=tuple(from_json(TokenRow, row) for row in tokens),
         newest_facts=await _newest(connection, kinds),
-        now=now(),
+        now=now,
     )
 
 
