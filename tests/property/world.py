@@ -609,6 +609,7 @@ class World:
             boot_pins=dict(node.boot_pins),
         )
         if not self.attest(node, said) or current is None:
+            self._write_anew_what_peers_use(node)
             return False
         rotation = self.cluster.rotation
         accepted = {self.read_cookie(number) for number in self.cluster.accepted()}
@@ -632,6 +633,13 @@ class World:
         for peer, used in node.boot_pins.items():
             if used not in accepted:
                 node.boot_pins[peer] = current
+
+    def _write_anew_what_peers_use(self, node: Node) -> None:
+        """Who may not boot asks again with what its peers use by then."""
+        for peer, number in pairs_of(self.cluster, node.name).items():
+            cookie = self.read_cookie(number)
+            if peer in node.boot_pins and cookie is not None:
+                node.boot_pins[peer] = cookie
 
     def _is_in_step(self, node: Node) -> bool:
         """Whether its own files are good enough, as the agent sees it: each pair is as they say."""
