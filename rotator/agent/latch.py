@@ -32,20 +32,37 @@ _LIFE: Final = 600.0  #: seconds that it waits for its word: it does not outlive
 _PATIENCE: Final = 2.0  #: seconds
 _PAUSE: Final = 0.002
 
-#: Rows, then strangers, then the own cookie: who is cut has no time to come back and read it.
-#: Nobody but the VM can look into a sensitive process; it says nothing when it fails.
+#: Rows, then strangers, then the own cookie: who is cut has no time to come back and read it. A
+#: handshake that began before may still get in with the former cookie: those under way are ended
+#: (rows of net_kernel's `#connection{}`, as in `answers`), and who came through meanwhile is cut.
+#: The cookie comes as a message to a process that is sensitive by then, and is no atom before the
+#: word: nobody but the VM can look into such a process, but everybody linked can list the atoms.
 _CODE: Final = """
     erlang:process_flag(sensitive, true),
     catch erlang:unregister(rotator_latch),
     try
         erlang:register(rotator_latch, erlang:self()),
+        Cut = fun() ->
+            Hidden = case CutsHidden of true -> erlang:nodes(hidden); false -> [] end,
+            Strangers = (erlang:nodes(connected) -- Running) ++ Hidden,
+            [erlang:disconnect_node(Node) || Node <- Strangers, Node =/= Agent]
+        end,
+        HangUp = fun(Row) ->
+            case erlang:element(4, Row) of
+                pending -> erlang:exit(erlang:element(5, Row), kill);
+                up_pending -> erlang:exit(erlang:element(7, Row), kill);
+                _ -> ok
+            end
+        end,
+        Bytes = receive {rotator_cookie, Told} -> Told after Life -> erlang:exit(normal) end,
         receive
             {rotator_latch, Word} ->
+                Cookie = erlang:binary_to_atom(Bytes, latin1),
                 [erlang:set_cookie(Row, Cookie) || Row <- Rows],
-                Hidden = case CutsHidden of true -> erlang:nodes(hidden); false -> [] end,
-                Strangers = (erlang:nodes(connected) -- Running) ++ Hidden,
-                [erlang:disconnect_node(Node) || Node <- Strangers, Node =/= Agent],
-                erlang:set_cookie(Cookie)
+                Cut(),
+                erlang:set_cookie(Cookie),
+                [try HangUp(Row) catch _:_ -> ok end || Row <- ets:tab2list(sys_dist)],
+                Cut()
         after Life -> ok
         end
     catch _:_ -> ok
@@ -86,7 +103,6 @@ class Latch:
         rows = {*orders.members, *seen.pins, *seen.links}
         bindings = {
             "Word": word(lock),
-            "Cookie": Atom(cookie.reveal()),
             "Rows": [Atom(name) for name in rows],
             "Running": [Atom(name) for name in orders.running],
             "Agent": Atom(self._vm.our_link),
@@ -95,10 +111,14 @@ class Latch:
         }
         bound = [(Atom(name), value) for name, value in sorted(bindings.items())]
         try:
-            _, tokens, _ = await self._vm.call("erl_scan", "string", [Charlist(_CODE)])
-            _, forms = await self._vm.call("erl_parse", "parse_exprs", [tokens])
-            evaluation = [Atom("erl_eval"), Atom("exprs"), [forms, bound]]
+            scanned = await self._vm.call("erl_scan", "string", [Charlist(_CODE)])
+            parsed = await self._vm.call("erl_parse", "parse_exprs", [scanned[1]])
+            # Nothing of this is secret: of arguments the emulator itself tells, and so do traces.
+            evaluation = [Atom("erl_eval"), Atom("exprs"), [parsed[1], bound]]
             self._process = await self._vm.call("erlang", "spawn", evaluation)
+            told = (Atom("rotator_cookie"), cookie.reveal().encode("ascii"))
+            await self._vm.call("erlang", "send", [self._process, told])
+            await self._wait_laid()
         except BeamError as error:
             log.warning("%s: no latch: %s", self._name, error)
             return
@@ -134,6 +154,14 @@ class Latch:
             await self._vm.call("erlang", "exit", [process, Atom("kill")])
             await self._wait_gone(process)
         self._is_lifted = True
+
+    async def _wait_laid(self) -> None:
+        """Until it can hear the word: a VM may have to load `erl_eval` first, from disk."""
+        ends_at = asyncio.get_running_loop().time() + _PATIENCE
+        while await self._vm.call("erlang", "whereis", [Atom(_NAME)]) != self._process:
+            if asyncio.get_running_loop().time() >= ends_at:
+                raise BeamError("a latch does not come up in the node")
+            await asyncio.sleep(_PAUSE)
 
     async def _wait_gone(self, process: object) -> None:
         """It takes far less than a millisecond; raises `BeamError` when it is still there."""

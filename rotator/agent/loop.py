@@ -138,9 +138,9 @@ class NodeAgent:
             read_from = "none" if seen.own is None else "vm"
             beat = evidence.heartbeat(read_from=read_from, now=now, generation=0)
             return Outcome(report=beat, next_look=_SLOWEST, is_settled=True, trouble=tuple(trouble))
-        seen = await self._enter(orders, seen, trouble)
         is_held_back = self._holds_back(orders, seen)
         try:
+            seen = await self._enter(orders, seen, trouble)
             if not is_held_back:
                 seen = await self._bring_on(orders, seen, trouble)
         except (AgentFileError, BeamError) as error:

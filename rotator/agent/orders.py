@@ -52,8 +52,13 @@ class Orders:
 
     @property
     def running(self) -> frozenset[NodeName]:
-        """Members that run, or may at any moment."""
-        return frozenset(name for name, state in self.members.items() if state in RUNNING)
+        """Members that run, or may at any moment.
+
+        In an emergency nobody boots before it is over: who is linked under the name of one that
+        waits to boot is a stranger.
+        """
+        running = RUNNING - {"joining"} if self.lock is not None else RUNNING
+        return frozenset(name for name, state in self.members.items() if state in running)
 
     @property
     def awaited_peers(self) -> frozenset[NodeName]:

@@ -353,6 +353,9 @@ async def pair(
     )
     settings = NodeSettings(name=OTHER, files=files, epmd_port=beam.epmd_port)
     beside = NodeAgent(settings, state_dir=tmp_path)
+    for one, peer in ((node, OTHER), (second, NAME)):
+        one.call_peers(peer, pause_ms=10)  # A link that carries calls is up at both of its ends.
+    await _until(lambda: node.counts().calls > 5 and second.counts().calls > 5)
     try:
         for one, peer in ((agent, OTHER), (beside, NAME)):
             one.obey(replace(LOCK, members={peer: "live"}))

@@ -42,6 +42,8 @@ EXPECTED = {
     ("POST", f"{MEMBER}/leave"): Expect({"node"}, WHY),
     ("POST", f"{MEMBER}/excuse"): Expect({"operator"}, {"force": True, **WHY}),
     ("DELETE", MEMBER): Expect({"operator"}, {"force": True, **WHY}),
+    ("POST", f"{CLUSTER}/pause"): Expect({"operator"}, WHY),
+    ("POST", f"{CLUSTER}/resume"): Expect({"operator"}, WHY),
     ("POST", f"{CLUSTER}/rotations"): Expect({"operator"}, {"kind": "emergency", **WHY}),
     ("GET", f"{CLUSTER}/rotations"): Expect(READ | {"orchestrator"}),
     ("GET", ROTATION): Expect(READ | {"orchestrator"}),
