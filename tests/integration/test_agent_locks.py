@@ -21,12 +21,13 @@ from rotator.agent.settings import NodeSettings
 from rotator.beam import handshake, wire
 from rotator.beam.epmd import port_of
 from rotator.beam.node import PATIENCE, Address, connect
+from rotator.beam.terms import Atom
 from rotator.cli.demo.epmd import Erlang, erlang
 from rotator.cli.demo.intruder import intruder
 from rotator.cli.demo.nodes import BeamNode
 from rotator.domain.cookie import Cookie
 from rotator.domain.ids import ClusterUid, Generation, NodeName, VersionNumber
-from rotator.errors import BeamError, NodeGone, WrongCookie
+from rotator.errors import BeamError, CallFailed, NodeGone, WrongCookie
 from rotator.protocol import v1
 from tests.support.parts import need
 
@@ -437,6 +438,25 @@ async def test_an_agent_finds_its_way_back_into_a_node_that_a_word_has_locked(
         await again.close()
     assert report is not None
     assert report.locked_round == 2
+
+
+async def test_what_is_laid_ready_cannot_be_listed_before_the_word(
+    beam: Erlang, pair: tuple[NodeAgent, NodeAgent, BeamNode]
+) -> None:
+    """Whoever is linked can list every atom of a VM: the next throwaway is none yet."""
+    first, beside, _ = pair
+    laid = beside.memory.next_throwaway
+    assert laid is not None
+    there = replace(at(beam), name=OTHER)
+    held = beside.memory.throwaway.reveal()  # type: ignore[union-attr]
+    async with await connect(there, held) as stranger:
+        asked = ["erlang", "binary_to_existing_atom"]
+        known = [held.encode("ascii"), Atom("latin1")]
+        assert await stranger.call(*asked, known) == Atom(held)
+        with pytest.raises(CallFailed):
+            await stranger.call(*asked, [laid.reveal().encode("ascii"), Atom("latin1")])
+    first.obey(second_round(OTHER))
+    await first.look()
 
 
 async def test_a_word_that_comes_after_the_reset_locks_nobody(

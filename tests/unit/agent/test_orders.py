@@ -103,3 +103,10 @@ def test_orders_show_no_secret() -> None:
     assert "C1" not in repr(found)
     assert "C2" not in repr(found)
     assert repr(key) not in repr(found)
+
+
+def test_while_an_emergency_locks_who_waits_to_boot_is_nobodys_peer() -> None:
+    """A link under its name is a stranger's: nobody boots before the locking is over."""
+    members = {B: "live", C: "joining"}
+    assert orders(members=members).running == {B, C}
+    assert orders(members=members, lock=LockRound("e1", 1)).running == {B}
