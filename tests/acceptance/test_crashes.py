@@ -53,10 +53,7 @@ IMPORTED = "IMPORTEDCOOKIEABCDEF"
 
 
 def test_every_line_of_the_order_of_writes_is_among_the_cases() -> None:
-    """No write is left out of the crash tests.
-
-    Those of a loss are in test_lost_stores.py, those of a schedule in tests/property/test_schedules.py.
-    """
+    """No write is left out of the crash tests, but for those of a loss or a schedule, which have their own."""
     elsewhere = {Line.L1, Line.KL, Line.KD, Line.T1, Line.T2}
     cases = {line for lines in LINES.values() for line in lines}
     assert cases == {str(line) for line in set(Line) - elsewhere}
