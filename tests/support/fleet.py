@@ -35,6 +35,7 @@ LONG = 90.0  #: seconds that a loaded machine may need for what takes one or two
 #: Seconds after its restart in which a node's own links may go once more, with equal cookies, too:
 #: OTP's protection against overlapping partitions acts on what others say late of its death.
 FLAPS = 15.0
+CALL_SECONDS = 5.5  #: after so long a call has failed; nodes that just started load code from disk
 _HANDSHAKE = timedelta(seconds=30)
 
 
@@ -101,6 +102,10 @@ class Fleet:
         for name in self.names:
             self.readmit(name)
         self.settle()
+        self.begin_to_count()
+
+    def begin_to_count(self) -> None:
+        """What was before does not count."""
         self._began_at = time.time()
 
     # --- life of nodes ----------------------------------------------------------------------
@@ -282,7 +287,9 @@ class Fleet:
         return found
 
     def _is_new(self, event: Event) -> bool:
-        return event.at / 1000 <= self._came.get(event.node, 0.0)
+        """A call to a node that was not up yet, or one that began before we counted."""
+        at = event.at / 1000
+        return at <= max(self._came.get(event.node, 0.0), self._began_at + CALL_SECONDS)
 
     def _is_excused(self, name: str, event: Event) -> bool:
         at = event.at / 1000
@@ -368,4 +375,5 @@ def fleet(
             made.engage(node).start()
         nodes.call()
         made.settle()
+        made.begin_to_count()
         yield made
