@@ -54,10 +54,10 @@ class Orders:
     def running(self) -> frozenset[NodeName]:
         """Members that run, or may at any moment.
 
-        In an emergency nobody boots before it is over: who is linked under the name of one that
-        waits to boot is a stranger.
+        In an emergency, also on a node that comes late to it, who is linked under the name of one
+        that waits to boot is a stranger.
         """
-        running = RUNNING - {"joining"} if self.lock is not None else RUNNING
+        running = RUNNING - {"joining"} if self.is_emergency else RUNNING
         return frozenset(name for name, state in self.members.items() if state in running)
 
     @property

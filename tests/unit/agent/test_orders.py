@@ -10,6 +10,7 @@ import pytest
 
 from rotator.agent.orders import LockRound, orders_of
 from rotator.domain.cookie import Cookie
+from rotator.domain.ids import VersionNumber
 from rotator.errors import InputError
 from rotator.protocol import v1
 from tests.support import answers
@@ -105,8 +106,9 @@ def test_orders_show_no_secret() -> None:
     assert repr(key) not in repr(found)
 
 
-def test_while_an_emergency_locks_who_waits_to_boot_is_nobodys_peer() -> None:
-    """A link under its name is a stranger's: nobody boots before the locking is over."""
+def test_in_an_emergency_who_waits_to_boot_is_nobodys_peer() -> None:
+    """A link under its name is a stranger's, on a node that comes late to the emergency, too."""
     members = {B: "live", C: "joining"}
     assert orders(members=members).running == {B, C}
     assert orders(members=members, lock=LockRound("e1", 1)).running == {B}
+    assert orders(members=members, refuse={VersionNumber(1): None}).running == {B}
