@@ -39,6 +39,7 @@ _PAUSE: Final = 0.002
 #: word: nobody but the VM can look into such a process, but everybody linked can list the atoms.
 _CODE: Final = """
     erlang:process_flag(sensitive, true),
+    catch erlang:exit(erlang:whereis(rotator_latch), kill),
     catch erlang:unregister(rotator_latch),
     try
         erlang:register(rotator_latch, erlang:self()),
