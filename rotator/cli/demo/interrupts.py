@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_told = threading.Event()
+#: Signals that arrived. No `threading.Event`: its lock hangs the second signal in the handler.
+_told: list[int] = []
 
 
 @contextmanager
@@ -22,7 +22,9 @@ def orderly() -> Iterator[None]:
     ignored (nohup) stays so. For the main thread alone.
     """
     heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-    former = {number: signal.signal(number, lambda *_: _told.set()) for number in heard}
+    former = {
+        number: signal.signal(number, lambda number, _: _told.append(number)) for number in heard
+    }
     try:
         yield
         check()
@@ -34,5 +36,5 @@ def orderly() -> Iterator[None]:
 
 def check() -> None:
     """Raise `KeyboardInterrupt` when we were told to end."""
-    if _told.is_set():
+    if _told:
         raise KeyboardInterrupt
