@@ -6,16 +6,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.fleet import Fleet, fleet
+from tests.support.fleet import LONG, Fleet, fleet, sha256
 from tests.support.parts import need
-from tests.support.restarts import Orchestrator
+from tests.support.restarts import Orchestrator, configure, waits
+from tests.support.service import wait_for
 from tests.support.watch import watching
 
 # Seconds on an idle machine; a loaded one may take its time.
 pytestmark = pytest.mark.timeout(900)
 
 NODES = 5
-ROLLOUT = {"soak": "0", "claim_ttl": "60s", "restart_timeout": "5m"}
+ROLLOUT = {"max_unavailable": 1, "soak": "0", "claim_ttl": "60s", "restart_timeout": "5m"}
+STEP_SECONDS = 5.0  #: a move takes milliseconds; a loaded machine may stop an agent in the middle
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +31,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 @pytest.fixture
 def five(shared: Fleet) -> Fleet:
-    """The same, settled."""
+    """The same, settled, with one node at a time; what an earlier test left is brought to its end."""
+    left = shared.cluster()["rotation"]
+    if left is not None:
+        Orchestrator(shared).run(left["id"])
     shared.begin()
+    configure(shared, **ROLLOUT)
     return shared
 
 
@@ -40,6 +46,8 @@ def test_nodes_are_restarted_one_at_a_time_and_calls_go_on(five: Fleet) -> None:
     orchestrator = Orchestrator(five)
     with watching(five.mesh.nodes) as watch:
         rotation = five.rotate()
+        five.until(rotation, "rolling_out")
+        assert {table.own for table in five.tables().values()} == {sha256(before)}
         orchestrator.run(rotation)
         five.until(rotation, "completed")
     assert orchestrator.restarted == sorted(five.names)
@@ -47,4 +55,118 @@ def test_nodes_are_restarted_one_at_a_time_and_calls_go_on(five: Fleet) -> None:
     five.settle()
     five.assert_uses(five.current(), retired=[before])
     five.assert_undisturbed()
-    assert watch.longest < 1, watch.worst
+    assert watch.longest < STEP_SECONDS, watch
+
+
+def test_two_at_once_where_two_may_be_down(five: Fleet) -> None:
+    """Each node once, never more than two under claim; whoever is up stays linked to whoever is up."""
+    configure(five, max_unavailable=2)
+    before = five.current()
+    orchestrator = Orchestrator(five, most=3)
+    rotation = five.rotate()
+    five.until(rotation, "rolling_out")
+    orchestrator.run(rotation)
+    five.until(rotation, "completed")
+    assert sorted(orchestrator.restarted) == sorted(five.names)
+    assert orchestrator.most_together == 2
+    five.settle()
+    five.assert_uses(five.current(), retired=[before])
+    five.assert_undisturbed()
+
+
+def test_a_node_that_does_not_come_back_stops_the_rollout_until_it_is_excused(five: Fleet) -> None:
+    """Also where two may be down: it is named, nobody else is restarted, and then it goes on."""
+    configure(five, max_unavailable=2, claim_ttl="3s")
+    orchestrator = Orchestrator(five)
+    rotation = five.rotate()
+    five.until(rotation, "rolling_out")
+    claim = orchestrator.first_claim()
+    lost = orchestrator.stop(claim)
+    wait_for("it is named", lambda: waits(five).get(lost) == "not_back", seconds=LONG)
+    wait_for("to operators, too", lambda: ("not_back", lost) in five.blockers(), seconds=LONG)
+    assert orchestrator.look()["next"] == []
+    assert orchestrator.claim() == []
+    late = orchestrator.say(claim, "restarting")
+    assert (late.status_code, late.json()["code"]) == (409, "claim_lost")
+    body = {"reason": "its disk is gone", "force": True}
+    path = f"clusters/orders/nodes/{lost}/excuse"
+    assert five.service.request("POST", path, json=body).is_success
+    configure(five, claim_ttl="60s")
+    orchestrator.run(rotation)
+    assert sorted(orchestrator.restarted) == sorted(five.names)
+    five.until(rotation, "completed")
+    five.start_node(lost)
+    five.readmit(lost)
+    five.settle()
+    five.assert_undisturbed()
+
+
+def test_the_way_back_restarts_those_that_had_been_restarted_and_no_others(five: Fleet) -> None:
+    """Rolled back halfway, the rest of the nodes is never touched."""
+    before = five.current()
+    orchestrator = Orchestrator(five)
+    rotation = five.rotate()
+    five.until(rotation, "rolling_out")
+    first = orchestrator.run_step() + orchestrator.run_step()
+    rejected = five.current()
+    five.command(rotation, "rollback")
+    wait_for("the former version is current", lambda: five.current() == before, seconds=LONG)
+    orchestrator.run(rotation)
+    five.until(rotation, "rolled_back")
+    assert orchestrator.restarted == first * 2
+    five.settle()
+    five.assert_uses(before, retired=[rejected])
+    five.assert_undisturbed()
+
+
+def test_a_node_that_starts_by_itself_in_the_middle_comes_up_in_step(five: Fleet) -> None:
+    """With `boot` it has current and is not restarted again; without, it waits for its restart."""
+    prepared, plain, *rest = five.names
+    before = five.current()
+    orchestrator = Orchestrator(five)
+    rotation = five.rotate()
+    five.until(rotation, "rolling_out")
+    for name in (prepared, plain):
+        five.kill_node(name)
+        five.start_node(name, boot=name == prepared)
+        five.readmit(name)
+    assert five.tables()[plain].own == sha256(before)
+    assert five.tables()[prepared].own == sha256(five.current())
+    orchestrator.run(rotation)
+    five.until(rotation, "completed")
+    assert orchestrator.restarted == sorted([plain, *rest])
+    five.settle()
+    five.assert_uses(five.current(), retired=[before])
+    five.assert_undisturbed()
+
+
+def test_a_newcomer_joins_in_the_middle_of_a_rollout(five: Fleet) -> None:
+    """It does not wait for hours: it starts on current, in step with those that are not restarted."""
+    orchestrator = Orchestrator(five)
+    before = five.current()
+    rotation = five.rotate()
+    five.until(rotation, "rolling_out")
+    first = orchestrator.run_step()
+    five.join("late@127.0.0.1")
+    orchestrator.run(rotation)
+    five.until(rotation, "completed")
+    assert "late@127.0.0.1" not in orchestrator.restarted
+    assert len(orchestrator.restarted) == NODES
+    assert first == orchestrator.restarted[:1]
+    five.settle()
+    five.assert_uses(five.current(), retired=[before])
+    five.assert_undisturbed()
+
+
+def test_an_emergency_does_not_wait_for_restarts(five: Fleet) -> None:
+    """Agents lock and reset running nodes; what was claimed is over, and nobody is restarted."""
+    orchestrator = Orchestrator(five)
+    five.until(five.rotate(), "rolling_out")
+    claim = orchestrator.first_claim()
+    before = five.current()
+    five.until(five.rotate("emergency"), "completed")
+    late = orchestrator.say(claim, "restarting")
+    assert (late.status_code, late.json()["code"]) == (409, "claim_lost")
+    five.settle()
+    five.assert_uses(five.current(), retired=[before])
+    assert not [loss for loss in five.disturbances() if loss.startswith("link")]
