@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.fleet import LONG, Fleet, fleet, sha256
+from tests.support.markdown import CHECKOUT
 from tests.support.parts import need
 from tests.support.restarts import Orchestrator, configure, waits
 from tests.support.service import wait_for
@@ -17,6 +22,13 @@ pytestmark = pytest.mark.timeout(900)
 
 NODES = 5
 ROLLOUT = {"max_unavailable": 1, "soak": "0", "claim_ttl": "60s", "restart_timeout": "5m"}
+RECIPE = CHECKOUT / "deploy" / "recipes" / "rolling-restarts" / "orchestrate.sh"
+#: Asks the test to restart a node, and returns when it has.
+RESTART = """#!/bin/sh
+echo "$1" > "$PLACE/asks"
+mv "$PLACE/asks" "$PLACE/wanted"
+while [ -e "$PLACE/wanted" ]; do sleep 0.1; done
+"""
 STEP_SECONDS = 5.0  #: a move takes milliseconds; a loaded machine may stop an agent in the middle
 
 
@@ -170,3 +182,42 @@ def test_an_emergency_does_not_wait_for_restarts(five: Fleet) -> None:
     five.settle()
     five.assert_uses(five.current(), retired=[before])
     assert not [loss for loss in five.disturbances() if loss.startswith("link")]
+
+
+def test_the_orchestrator_of_the_recipe_restarts_every_node(five: Fleet, tmp_path: Path) -> None:
+    """A shell, curl, and a program that restarts one node are enough; its token is no argument."""
+    before = five.current()
+    restart, wanted = tmp_path / "restart", tmp_path / "wanted"
+    restart.write_text(RESTART)
+    restart.chmod(0o700)
+    token = tmp_path / "token"
+    token.write_text(five.service.token("orchestrator"))
+    rotation = five.rotate()
+    environment = {
+        **os.environ,
+        "ROTATOR_ADDR": f"http://127.0.0.1:{five.service.port}",
+        "ROTATOR_TOKEN_FILE": str(token),
+        "CLUSTER": "orders",
+        "RESTART": str(restart),
+        "PLACE": str(tmp_path),
+    }
+    restarted: list[str] = []
+    with subprocess.Popen(
+        ["/bin/sh", str(RECIPE)], env=environment, start_new_session=True
+    ) as shell:
+        try:
+            while len(restarted) < len(five.names):
+                wait_for("a node is to be restarted", wanted.exists, seconds=LONG)
+                name = wanted.read_text().strip()
+                restarted.append(name)
+                five.kill_node(name)
+                five.start_node(name)
+                five.readmit(name)
+                wanted.unlink()
+            five.until(rotation, "completed")
+        finally:
+            os.killpg(shell.pid, signal.SIGTERM)
+    assert restarted == sorted(five.names)
+    five.settle()
+    five.assert_uses(five.current(), retired=[before])
+    five.assert_undisturbed()
