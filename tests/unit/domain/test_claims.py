@@ -248,7 +248,7 @@ def test_a_rollback_ends_claims_that_were_not_begun(course: Course) -> None:
 def test_claims_end_with_their_node(
     course: Course, changes: dict[str, bool] | None, ends: ClaimState
 ) -> None:
-    """Excused or removed: over. One that has left has been replaced, under another name."""
+    """Excused or removed it is over, and one that has left has been replaced under another name."""
     [claim] = course.take()
     members = dict(course.cluster.members)
     member = members.pop(A)
