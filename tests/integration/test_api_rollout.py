@@ -297,3 +297,20 @@ async def test_no_answer_to_an_orchestrator_holds_a_cookie(world):
     ]
     cookies = set(world.crew.own.values()) | {(await world.crew.look("a@h"))["current"]["cookie"]}
     assert not [cookie for cookie in cookies for text in answers if cookie in text]
+
+
+async def test_a_dry_run_says_what_restarts_mean_before_they_begin(world):
+    """How many at once, and where nobody keeps pairs in step, that the cluster is split meanwhile."""
+
+    async def warnings():
+        body = {"dry_run": True}
+        return (await world.call("POST", f"{ORDERS}/rotations", json=body)).json()["warnings"]
+
+    assert "3 members" in (await warnings())[0]
+    assert "at most 1 at once" in (await warnings())[0]
+    await world.initialise("billing")
+    alone = replace(POLICY, adoption=Adoption.RESTART)
+    world.crowds.policies = {**world.crowds.policies, "billing": alone}
+    path = "/v1/clusters/billing/rotations"
+    plan = (await world.call("POST", path, json={"dry_run": True})).json()
+    assert any("refuse each other" in warning for warning in plan["warnings"])
