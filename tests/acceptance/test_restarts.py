@@ -88,11 +88,12 @@ def test_two_at_once_where_two_may_be_down(five: Fleet) -> None:
 
 def test_a_node_that_does_not_come_back_stops_the_rollout_until_it_is_excused(five: Fleet) -> None:
     """Also where two may be down: it is named, nobody else is restarted, and then it goes on."""
-    configure(five, max_unavailable=2, claim_ttl="3s")
+    configure(five, max_unavailable=2)
     orchestrator = Orchestrator(five)
     rotation = five.rotate()
     five.until(rotation, "rolling_out")
     claim = orchestrator.first_claim()
+    configure(five, claim_ttl="2s")
     lost = orchestrator.stop(claim)
     wait_for("it is named", lambda: waits(five).get(lost) == "not_back", seconds=LONG)
     wait_for("to operators, too", lambda: ("not_back", lost) in five.blockers(), seconds=LONG)
@@ -202,6 +203,63 @@ def test_the_orchestrator_of_the_recipe_restarts_every_node(five: Fleet, tmp_pat
         finally:
             os.killpg(shell.pid, signal.SIGTERM)
     assert restarted == sorted(five.names)
+    five.settle()
+    five.assert_uses(five.current(), retired=[before])
+    five.assert_undisturbed()
+
+
+def dies_before_the_restart(five: Fleet, orchestrator: Orchestrator) -> str:
+    """An orchestrator has said that it begins, and is never heard again; the node's name."""
+    claim = orchestrator.first_claim()
+    configure(five, claim_ttl="2s")
+    assert orchestrator.say(claim, "restarting").is_success
+    wait_for("its claim is over", lambda: not orchestrator.look()["under_way"], seconds=LONG)
+    configure(five, claim_ttl="60s")
+    return str(claim["node"])
+
+
+def comes_back(five: Fleet, orchestrator: Orchestrator, name: str) -> None:
+    """A node comes up by its supervisor, and nobody says `done`."""
+    five.start_node(name)
+    five.readmit(name)
+    wait_for("it counts as done", lambda: not orchestrator.look()["under_way"], seconds=LONG)
+
+
+def service_dies_meanwhile(five: Fleet, orchestrator: Orchestrator) -> None:
+    """Killed while a node is down, it knows of it afterwards, and lets nobody else go."""
+    claim = orchestrator.first_claim()
+    name = orchestrator.stop(claim)
+    five.service.kill()
+    five.service.start()
+    assert [one["id"] for one in orchestrator.look()["under_way"]] == [claim["id"]]
+    assert orchestrator.claim() == []
+    comes_back(five, orchestrator, name)
+
+
+def node_dies_by_itself(five: Fleet, orchestrator: Orchestrator, name: str) -> None:
+    """Nobody is restarted while it is down, and it comes up with current."""
+    wait_for("somebody is next", lambda: orchestrator.look()["next"], seconds=LONG)
+    five.kill_node(name)
+    wait_for("that is noticed", lambda: orchestrator.look()["unavailable"] == [name], seconds=LONG)
+    assert orchestrator.claim() == []
+    five.start_node(name)
+    five.readmit(name)
+
+
+def test_whoever_dies_the_rollout_comes_to_its_end(five: Fleet) -> None:
+    """Orchestrator, service and nodes, each at its worst moment: no node is restarted twice."""
+    before = five.current()
+    orchestrator = Orchestrator(five)
+    rotation = five.rotate()
+    five.until(rotation, "rolling_out")
+    again = dies_before_the_restart(five, orchestrator)
+    assert orchestrator.stop(orchestrator.first_claim()) == again
+    comes_back(five, orchestrator, again)
+    service_dies_meanwhile(five, orchestrator)
+    node_dies_by_itself(five, orchestrator, five.names[-1])
+    orchestrator.run(rotation)
+    five.until(rotation, "completed")
+    assert sorted(orchestrator.restarted) == sorted(five.names[:-1])
     five.settle()
     five.assert_uses(five.current(), retired=[before])
     five.assert_undisturbed()
