@@ -322,6 +322,9 @@ def laggards(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
         return
     waiting = candidates(crowd)
     keeps = obstacles(crowd) if waiting else _stopped(crowd)
+    if set(unavailable(crowd)) <= {claim.node for claim in crowd.cluster.open_claims()}:
+        # It goes on: that a place is taken by who restarts just now is nothing to look at.
+        keeps = (blocker for blocker in keeps if blocker.code != "max_unavailable")
     found = (*keeps, *_under_way(crowd), *_awaiting(crowd, waiting), *behind)
     # That it is held is said at every gate.
     yield from (blocker for blocker in _each_once(found) if blocker.code != "held")
