@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rotator.domain.actions import Wait
+from rotator.domain.agreement import may_be_finished
 from rotator.domain.cluster import Blocker
-from rotator.domain.resolver import DocumentView, Snapshot, resolve, view
+from rotator.domain.resolver import Snapshot, resolve
 from rotator.domain.rotation import Kind, Phase
 from rotator.errors import (
     FenceLost,
@@ -32,6 +33,7 @@ from rotator.services.standings import Standings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rotator.domain.agreement import DocumentView
     from rotator.domain.cluster import Change, Cluster
     from rotator.domain.ids import ClusterName, Fence, Generation
     from rotator.domain.liveness import Crowd
@@ -221,11 +223,12 @@ class Reconciler:
             if await self._clock.restart_window(crowd):
                 continue
             stored = await self._document(crowd.cluster)
-            if await self._finished(crowd.cluster, stored):
+            seen = await self._heads.view(crowd.cluster, stored.document) if stored else None
+            if await self._finished(crowd.cluster, stored, seen):
                 continue
             snapshot = Snapshot(
                 crowd=crowd,
-                document=await self._view(crowd.cluster, stored) if stored else None,
+                document=seen,
                 epoch_is_open=await self._epoch_is_open(crowd.cluster),
                 fence=self.fence,
             )
@@ -242,10 +245,6 @@ class Reconciler:
                 log.info("%s", _described(change), extra={"cluster": name})
                 await self._wakeups.notify(name)
         return 0.0
-
-    async def _view(self, cluster: Cluster, stored: Stored) -> DocumentView:
-        knows_more = await self._heads.knows_more(cluster, stored.document)
-        return view(stored.document, cluster, knows_more=knows_more)
 
     async def _stand_quietly(self, name: ClusterName, blocker: Blocker) -> None:
         """Name what blocks, if the state store can be used at all."""
@@ -282,14 +281,16 @@ class Reconciler:
         writes = rotation.phase in _WRITING or rotation.abort_requested
         return await self._documents.read(cluster.name, max_age=0 if writes else _GATE_READ)
 
-    async def _finished(self, cluster: Cluster, stored: Stored | None) -> bool:
+    async def _finished(
+        self, cluster: Cluster, stored: Stored | None, seen: DocumentView | None
+    ) -> bool:
         """Whether a write had to be finished that was cut short, by us or by who led before.
 
-        Its decision was a compare-and-set, so this decides nothing. What an emergency is about to
-        replace is left alone: it goes over whatever it finds.
+        Its decision was a compare-and-set, so this decides nothing.
         """
-        rotation = cluster.rotation
-        if stored is None or stored.is_settled or (rotation and rotation.is_locking_out):
+        if stored is None or stored.is_settled or seen is None:
+            return False
+        if not may_be_finished(cluster, seen, fence=self.fence):
             return False
         await self._documents.finish(cluster.name, stored)
         return True

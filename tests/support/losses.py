@@ -213,6 +213,7 @@ class World:
         where = canary.files_below(
             self.service.directory, leaving_out=[self.service.directory / "secrets"]
         )
+        where |= self.state.content()
         if self.service.process is not None and not self.service.has_ended():
             where |= canary.process(self.service.process.pid)
         assert any(name.endswith(".log") for name in where)
@@ -224,7 +225,9 @@ def lived(directory: Path, place: Any, state: Keep) -> tuple[World, Reader]:
 
     It is stopped, and its reader has obeyed all three. What is over is on record after that only.
     """
-    service = Service(directory, place.settings, {CLUSTER: PLAIN}, dict(state.settings))
+    service = Service(
+        directory, place.settings, {CLUSTER: PLAIN}, dict(state.settings), place.environment
+    )
     world = World(service=service, secrets=place.keep, state=state, open=place.open)
     reader = Reader(world)
     service.start()
