@@ -18,6 +18,7 @@ import pytest
 
 from rotator.adapters.secret_stores.aws import connection as connections
 from rotator.adapters.secret_stores.aws import secrets as places
+from rotator.adapters.secret_stores.aws import store
 from rotator.adapters.secret_stores.aws.connection import AwsConnection, Pace
 from rotator.adapters.secret_stores.aws.masters import AwsMasterStore
 from rotator.adapters.secret_stores.aws.store import AwsCookieStore

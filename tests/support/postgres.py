@@ -86,6 +86,11 @@ def shared() -> Postgres:
     return server
 
 
+def program(name: str) -> Path:
+    """One of PostgreSQL's programs: those of the wheel, which fit its server."""
+    return shared().programs / name
+
+
 def _administration() -> dict[str, Any]:
     given = os.environ.get(GIVEN)
     return conninfo_to_dict(given) if given else shared().parameters("postgres")
