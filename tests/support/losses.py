@@ -18,6 +18,7 @@ from rotator.adapters.secret_stores import recovery_file
 from rotator.cli.commands import rebuilding
 from rotator.domain.cookie import Cookie
 from rotator.domain.ids import ClusterName
+from rotator.errors import AnotherProcess
 from tests.support import canary
 from tests.support.keeps import Keep
 from tests.support.service import Service, wait_for
@@ -173,6 +174,18 @@ class World:
         done = rebuilding.rederive(self.service.config, [], file=file, phrase=phrase, is_dry=is_dry)
         self.why = {one.what: one.why for one in done}
         return {one.what: str(one.came) for one in done}
+
+    def once_free(self, work: Callable[[], Any]) -> Any:
+        """*work*, once the lease of who was killed has run out, where it is one that does."""
+
+        def attempt() -> Any:
+            try:
+                return [work()]
+            except AnotherProcess:
+                return None
+
+        (done,) = wait_for("the lease runs out", attempt)
+        return done
 
     def export(self) -> rebuilding.Exported:
         """What `rotator master export` does, without a process of its own."""
