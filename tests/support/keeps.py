@@ -14,7 +14,7 @@ from tests.support import postgres
 from tests.support.aws import Aws
 from tests.support.openbao import OpenBao
 
-LEASE = "1s"  #: what the next service waits for where one died without a word
+LEASE = "2s"  #: what the next service waits for where one died without a word
 
 
 @dataclass(frozen=True, kw_only=True)
