@@ -187,7 +187,7 @@ def test_a_meta_put_back_under_a_running_service_is_named_too(hand: Hand) -> Non
     for _ in range(3):
         hand.reader.ask()
     assert hand.shown() == {"AWSCURRENT": 3}
-    hand.world.begin("emergency")
+    hand.world.begin("emergency", force=True)
     hand.reader.ask()
     assert hand.reader.numbers == [1, 2, 3, 4]
     assert hand.shown() == {"AWSCURRENT": 4}
@@ -201,7 +201,7 @@ def test_a_cookie_put_back_by_hand_is_named_and_an_emergency_goes_over_it(hand: 
     blocker = hand.blocked_by("store_stages_moved")
     assert hand.server.labels(hand.name("cookies"))["AWSCURRENT"] in blocker["detail"]
     assert Reader(hand.world).ask().json()["current"]["cookie"] == hand.reader.cookies[-1]
-    hand.world.begin("emergency")
+    hand.world.begin("emergency", force=True)
     hand.reader.ask()
     assert hand.reader.numbers == [1, 2, 3, 4]
     assert hand.shown() == {"AWSCURRENT": 4}
