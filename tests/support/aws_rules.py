@@ -163,9 +163,14 @@ def listed(secret: Any, asked: dict[str, Any]) -> dict[str, Any]:
     return page | ({"NextToken": str(end)} if end < len(rows) else {})
 
 
-def _check_there(secret: Any) -> None:
+def check_found(secret: Any) -> None:
+    """API DeleteSecret, RestoreSecret, UpdateSecret: ResourceNotFoundException."""
     if secret is None:
         raise Refused("ResourceNotFoundException")
+
+
+def _check_there(secret: Any) -> None:
+    check_found(secret)
     if secret.is_deleted():
         # API PutSecretValue and others: InvalidRequestException. moto takes a put.
         raise Refused(
