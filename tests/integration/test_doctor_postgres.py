@@ -219,7 +219,9 @@ def test_connections_that_others_hold_are_not_free(
     server = replace(database.server, user=role)
     free = asyncio.run(examine_server(server)).room
     assert free == 14
-    ours = psycopg.connect(**{**database.parameters, "user": role}, application_name="rotator")
+    ours = psycopg.connect(
+        **{**database.parameters, "user": role}, application_name="rotator host:1"
+    )
     with ours, database.connect(), database.connect():
         assert asyncio.run(examine_server(server)).room == 12
 

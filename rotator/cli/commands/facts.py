@@ -151,7 +151,7 @@ def register(app: typer.Typer) -> None:
         group,
         "list",
         "rotator facts orders --limit 20",
-        "rotator facts --after 0 -o json",
+        "rotator facts list --after 0 -o json",
     )(facts)
     command(
         group,

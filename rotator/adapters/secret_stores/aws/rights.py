@@ -2,8 +2,9 @@
 
 AWS has no question for one's own rights but iam:SimulatePrincipalPolicy, itself a right that a
 service should not have. So each attempt is about a secret that cannot be there: its name ends in
-128 random bits. AWS looks at rights before it looks for the secret, so a refusal for rights is
-AccessDenied, and what is allowed ends as not found. Nothing can be written either way.
+128 random bits. AWS looks at rights before it looks for the secret (so its users report; no page of
+AWS promises it), so a refusal for rights is AccessDenied, and what is allowed ends as not found.
+Nothing can be written either way.
 """
 
 from __future__ import annotations

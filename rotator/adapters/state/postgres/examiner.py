@@ -48,7 +48,7 @@ _OTHERS: Final = """
              AS in_database,
            of_role - ours AS of_role
     FROM (SELECT count(*) AS of_role,
-                 count(*) FILTER (WHERE application_name = %(ours)s
+                 count(*) FILTER (WHERE starts_with(application_name, %(ours)s)
                                     AND datname = current_database()) AS ours
           FROM pg_stat_activity WHERE usename = current_user) AS seen
 """
