@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from rotator.agent.decide import Memory
 from rotator.agent.latch import Latch, word
 from rotator.agent.orders import LockRound
 from rotator.beam.terms import Atom
+from rotator.domain.ids import NodeName
 from rotator.errors import BeamError
 from tests.support.agents import ALIEN, ME, ROUND, THROWN, TOOL, B, C, orders, settled
 
@@ -81,12 +82,13 @@ def test_a_word_is_of_one_round_of_one_emergency() -> None:
 async def test_what_is_laid_waits_for_the_word_of_the_next_round_and_not_for_ever() -> None:
     """Rows for everybody who is known, and a bound in milliseconds."""
     one, vm = made()
-    await lay(one)
+    seen = replace(LOCKED, pins={B: THROWN, TOOL: THROWN}, links={NodeName("new@h"): False})
+    await one.lay(orders(lock=ROUND), seen, LAID)
     ((_, _, evaluated),) = vm.asked("erlang:spawn")
     known = dict(evaluated[1])
     assert known["Word"] == word(NEXT)
     assert known["Life"] == 600_000
-    assert set(known["Rows"]) == {B, C}
+    assert set(known["Rows"]) == {B, C, TOOL, "new@h"}
     assert set(known["Running"]) == {B, C}
     assert known["Agent"] == vm.our_link
     assert known["CutsHidden"] is True
@@ -101,15 +103,14 @@ async def test_a_throwaway_comes_as_a_message_alone() -> None:
     assert vm.asked("erlang:send")[0][0] == "process 1"
 
 
-async def test_a_latch_is_laid_once_for_a_round_until_half_its_life_is_over(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_latch_is_laid_once_for_a_round_until_half_its_life_is_over() -> None:
     """A long emergency finds one there, and a short one is not delayed by it at every look."""
     one, vm = made()
     await lay(one)
+    one._laid_at -= 200
     await lay(one)
     assert vm.started == 1
-    monkeypatch.setattr(latch, "_LIFE", 0.0)
+    one._laid_at -= 101
     await lay(one)
     assert vm.started == 2
 
