@@ -15,7 +15,7 @@ from rotator import failpoints
 from rotator.adapters.derivation import PROFILES
 from rotator.adapters.state.store import open_state
 from rotator.domain.cookie import Cookie
-from rotator.domain.ids import MasterName
+from rotator.domain.ids import ClusterUid, MasterName, VersionNumber
 from rotator.errors import EpochForeign, StoreUnreachable
 from rotator.services.documents import Documents
 from rotator.services.keyring import KeyRing
@@ -256,6 +256,23 @@ async def test_an_epoch_that_was_opened_for_something_else_is_not_taken_for_a_ne
             await keyring.open(master, stale)
         with pytest.raises(EpochForeign):
             await keyring.is_open(master, stale)
+
+
+async def test_what_is_derived_from_an_epoch_that_is_open_waits_for_no_secrets_manager(
+    tmp_path: Path,
+) -> None:
+    """Agents wait for the write that takes a version up, and that derives it once more."""
+    master, masters = MasterName("default"), MemoryMasterStore()
+    kdf = {master: next(iter(PROFILES.values()))}
+    async with open_state(tmp_path / "state.sqlite") as state:
+        before = KeyRing(masters, state.epochs, QuickStretcher(), kdf)
+        epoch = await before.current_epoch(master)
+        await before.open(master, epoch)
+        after_restart = KeyRing(masters, state.epochs, QuickStretcher(), kdf)
+        assert await after_restart.is_open(master, epoch)
+        masters.epochs.clear()
+        uid = ClusterUid("00" * 16)
+        assert await after_restart.cookie(master, epoch, uid=uid, number=VersionNumber(1))
 
 
 async def test_a_jump_of_the_clock_is_a_fact_and_begins_the_window_anew(tmp_path: Path) -> None:

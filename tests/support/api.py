@@ -77,6 +77,7 @@ class World:
     wakeups: LocalWakeups
     reconciler: Reconciler
     crowds: Crowds
+    attestations: Attestations
     cookies: MemoryCookieStore
     closing: asyncio.Event
     client: httpx.AsyncClient
@@ -155,6 +156,7 @@ async def a_world(
     policies: Mapping[str, RotationPolicy] | None = None,
     *,
     cookies: MemoryCookieStore | None = None,
+    masters: MemoryMasterStore | None = None,
 ) -> AsyncIterator[World]:
     """Open everything; close it at the end."""
     wanted = policies or {"orders": POLICY, "billing": POLICY}
@@ -170,9 +172,8 @@ async def a_world(
         crowds = Crowds(state.clusters, named, serving_since=now)
         documents = Documents(cookies)
         kdf = next(iter(PROFILES.values()))
-        keyring = KeyRing(
-            MemoryMasterStore(), state.epochs, QuickStretcher(), {MasterName("default"): kdf}
-        )
+        masters = masters or MemoryMasterStore()
+        keyring = KeyRing(masters, state.epochs, QuickStretcher(), {MasterName("default"): kdf})
         executor = Executor(state.clusters, documents, keyring)
 
         async def newest_fence() -> Fence:
@@ -198,6 +199,7 @@ async def a_world(
         tokens = TokenService(tokens=state.tokens, states=state.clusters, wakeups=wakeups)
         changes = Changes(poke=reconciler.poke, **shared)
         commands = Commands(changes=changes, documents=documents, keyring=keyring)
+        attestations = Attestations(poke=reconciler.poke, **shared)
         app = create_app(
             Services(
                 beginnings=Beginnings(
@@ -211,7 +213,7 @@ async def a_world(
                 fleet=Fleet(
                     commands=commands, states=state.clusters, emergencies=state.emergencies
                 ),
-                attestations=Attestations(poke=reconciler.poke, **shared),
+                attestations=attestations,
                 queries=Queries(
                     states=state.clusters, documents=documents, heads=heads, crowds=crowds
                 ),
@@ -231,6 +233,7 @@ async def a_world(
             wakeups=wakeups,
             reconciler=reconciler,
             crowds=crowds,
+            attestations=attestations,
             cookies=cookies,
             closing=closing,
             client=client,
