@@ -8,6 +8,7 @@ from rotator.domain import adoption, drift
 from rotator.domain.claim import ClaimState
 from rotator.domain.cluster import ReadFrom
 from rotator.domain.liveness import Liveness
+from rotator.domain.rotation import Phase
 
 if TYPE_CHECKING:
     from rotator.domain.claim import Claim
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Nobody waits for them.
 GONE: Final = frozenset({Liveness.EXCUSED, Liveness.LEFT})
+#: In these phases nodes may be restarted.
+ROLLING: Final = frozenset({Phase.ROLLING_OUT, Phase.GRACE, Phase.ROLLING_BACK})
 
 
 def uses(cluster: Cluster, member: Member) -> VersionNumber | None:
@@ -67,6 +70,14 @@ def why_unavailable(crowd: Crowd, member: Member) -> str | None:
     if liveness is Liveness.UNKNOWN or crowd.now >= member.last_seen + crowd.policy.node_ttl / 2:
         # Its host may have ended without a word. It is lost only later; until then nobody goes.
         return "not heard of for a while"
+    rotation = crowd.cluster.rotation
+    if (
+        rotation is not None
+        and rotation.phase in ROLLING
+        and adoption.fresh(member, rotation) is None
+    ):
+        # Whether it needs a restart is not known yet, and it may be its turn.
+        return "has not reported since this phase began"
     return "uses a cookie that is not accepted" if drift.is_adrift(crowd.cluster, member) else None
 
 

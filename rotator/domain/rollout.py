@@ -16,6 +16,7 @@ from rotator.domain import adoption
 from rotator.domain import schedule as schedules
 from rotator.domain.availability import (
     GONE,
+    ROLLING,
     is_back,
     not_linked,
     unavailable,
@@ -23,7 +24,7 @@ from rotator.domain.availability import (
     why_unavailable,
 )
 from rotator.domain.cluster import Blocker
-from rotator.domain.rotation import Kind, Phase
+from rotator.domain.rotation import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from rotator.domain.rotation import Rotation
 
 HOUR: Final = timedelta(hours=1)
-_PHASES: Final = frozenset({Phase.ROLLING_OUT, Phase.GRACE, Phase.ROLLING_BACK})
 _SHARED: Final = frozenset(
     {"rollout", "operator", "clock", "frozen"}
 )  #: subjects that are no nodes
@@ -77,7 +77,7 @@ def target(crowd: Crowd) -> VersionNumber | None:
     if not crowd.policy.restarts or rotation is None or rotation.kind is Kind.EMERGENCY:
         return None
     current = cluster.current
-    if rotation.phase not in _PHASES or current is None or current.number != rotation.target:
+    if rotation.phase not in ROLLING or current is None or current.number != rotation.target:
         return None
     return current.number
 

@@ -96,6 +96,7 @@ def test_the_way_back_takes_restarts_too() -> None:
         (a_member(C), "never attested"),
         (node(C, None, own="f1:" + "0" * 32), "uses a cookie that is not accepted"),
         (replace(node(C), last_seen=NOW - timedelta(hours=1)), "not heard of for a while"),
+        (node(C, generation=41), "has not reported since this phase began"),
     ],
 )
 def test_who_is_not_known_to_be_up_takes_the_place_of_one_that_restarts(
@@ -107,6 +108,14 @@ def test_who_is_not_known_to_be_up_takes_the_place_of_one_that_restarts(
     assert course.waits()["rollout"] == "max_unavailable"
     assert rollout.outlook(course.crowd).unavailable == {C: why}
     assert Course(three(member), by_restart(max_unavailable=2)).next() == (A,)
+
+
+def test_nobody_goes_out_of_turn_because_another_has_not_reported_yet() -> None:
+    """When a phase begins reports come in any order, and restarts still go by name."""
+    course = Course(three(node(A, generation=41)))
+    assert course.next() == ()
+    course.report(A, 11)
+    assert course.next() == (A,)
 
 
 def test_who_is_silent_takes_the_place_before_it_is_lost_and_after() -> None:
