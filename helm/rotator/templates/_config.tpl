@@ -1,0 +1,64 @@
+{{- /* rotator.yaml: what config says, and the paths, which are the chart's. */ -}}
+{{- define "rotator.config" -}}
+{{- $config := deepCopy .Values.config -}}
+{{- $listen := merge (deepCopy ($config.listen | default dict)) (dict "address" "0.0.0.0" "port" 8400 "health_port" 8401) -}}
+{{- if .Values.tls.existingSecret -}}
+{{- $listen = merge $listen (dict "tls_certificate" "/etc/rotator/tls/tls.crt" "tls_key" "/etc/rotator/tls/tls.key") -}}
+{{- end -}}
+{{- $_ := set $config "listen" $listen -}}
+{{- $_ := set $config "data_dir" "/var/lib/rotator" -}}
+{{- $store := $config.secret_store -}}
+{{- if eq $store.kind "local" -}}
+{{- $_ := set $store "directory" "/var/lib/rotator/secret-store" -}}
+{{- else if eq $store.kind "vault" -}}
+{{- $method := dig "auth" "method" "" $store -}}
+{{- if eq $method "jwt" -}}
+{{- $_ := set $store.auth "jwt_file" "/var/run/secrets/rotator/vault/token" -}}
+{{- else if eq $method "approle" -}}
+{{- $_ := set $store.auth "secret_id_file" (printf "/etc/rotator/vault/%s" (include "rotator.vaultKey" .)) -}}
+{{- else if eq $method "token" -}}
+{{- $_ := set $store.auth "token_file" (printf "/etc/rotator/vault/%s" (include "rotator.vaultKey" .)) -}}
+{{- end -}}
+{{- if include "rotator.caSource" .Values.vault.ca -}}
+{{- $_ := set $store "ca_cert" (printf "/etc/rotator/vault-ca/%s" .Values.vault.ca.key) -}}
+{{- end -}}
+{{- end -}}
+{{- if eq $config.state_store.kind "postgresql" -}}
+{{- $state := $config.state_store -}}
+{{- with .passwordKey -}}
+{{- $_ := set $state "password_file" (printf "/etc/rotator/database/%s" .) -}}
+{{- end -}}
+{{- with .user -}}
+{{- $_ := set $state "user" . -}}
+{{- end -}}
+{{- if include "rotator.caSource" .Values.database.ca -}}
+{{- $_ := set $state "ca_cert" (printf "/etc/rotator/database-ca/%s" .Values.database.ca.key) -}}
+{{- end -}}
+{{- end -}}
+{{ toYaml $config }}
+{{- end -}}
+
+{{- define "rotator.vaultKey" -}}
+{{- $method := dig "secret_store" "auth" "method" "" .Values.config -}}
+{{- default (eq $method "approle" | ternary "secret-id" "token") .Values.vault.existingSecretKey -}}
+{{- end -}}
+
+{{- /* The volume source of an authority's certificate; empty if there is none. */ -}}
+{{- define "rotator.caSource" -}}
+{{- if .existingSecret -}}
+secret: {secretName: {{ .existingSecret | quote }}, defaultMode: 0440}
+{{- else if .existingConfigMap -}}
+configMap: {name: {{ .existingConfigMap | quote }}}
+{{- end -}}
+{{- end -}}
+
+{{- define "rotator.serverConfig" -}}
+{{- $key := empty .Values.database.existingSecret | ternary "" .Values.database.existingSecretKey -}}
+{{- include "rotator.config" (dict "Values" .Values "passwordKey" $key) -}}
+{{- end -}}
+
+{{- define "rotator.migrationConfig" -}}
+{{- $key := empty .Values.database.existingSecret | ternary "" .Values.database.existingSecretKey -}}
+{{- $key = empty .Values.migration.existingSecret | ternary $key .Values.migration.existingSecretKey -}}
+{{- include "rotator.config" (dict "Values" .Values "passwordKey" $key "user" .Values.migration.user) -}}
+{{- end -}}
