@@ -164,12 +164,13 @@ def described_values() -> Iterator[tuple[str, str, str]]:
                 meaning = ""
 
 
-def _default(values: Any, names: list[str]) -> str:
+def _default(values: dict[str, Any], names: list[str]) -> str:
+    found: object = values
     for name in names:
-        values = values[name]
-    if values in ("", [], {}):
-        return "–"
-    return f"`{json.dumps(values) if isinstance(values, (dict, list, bool)) else values}`"
+        found = found[name] if isinstance(found, dict) else None
+    if found in ("", [], {}):
+        return "none"
+    return f"`{json.dumps(found) if isinstance(found, (dict, list, bool)) else found}`"
 
 
 def main() -> int:

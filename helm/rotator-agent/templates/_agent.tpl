@@ -2,7 +2,7 @@
 Each template takes (dict "root" $ "agent" .Values.agent). What agent may say: README.md. Defaults, and what is missing:
 */ -}}
 {{- define "rotator.agent.settings" -}}
-{{- $known := list "image" "imagePullPolicy" "service" "cluster" "node" "token" "ca" "bootTimeoutSeconds" "resources" "securityContext" "leaveOnStop" "isNative" -}}
+{{- $known := list "image" "imagePullPolicy" "service" "cluster" "node" "token" "ca" "bootTimeoutSeconds" "resources" "securityContext" "leaveOnStop" "extraVolumeMounts" -}}
 {{- range $key, $_ := .agent -}}
 {{- if not (has $key $known) -}}
 {{- fail (printf "agent.%s: there is no such value; there are %s" $key (join ", " $known)) -}}
@@ -25,7 +25,7 @@ Each template takes (dict "root" $ "agent" .Values.agent). What agent may say: R
   "ca" dict
   "bootTimeoutSeconds" 300
   "leaveOnStop" false
-  "isNative" true
+  "extraVolumeMounts" list
   "resources" (dict "requests" (dict "cpu" "20m" "memory" "64Mi") "limits" (dict "memory" "128Mi"))
   "securityContext" (dict "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true "runAsNonRoot" true "capabilities" (dict "drop" (list "ALL")) "seccompProfile" (dict "type" "RuntimeDefault"))
 -}}
@@ -105,6 +105,9 @@ volumeMounts:
   {{- if or $agent.ca.existingSecret $agent.ca.existingConfigMap }}
   - {name: rotator-ca, mountPath: /etc/rotator/ca, readOnly: true}
   {{- end }}
+  {{- with $agent.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end -}}
 
 {{- /*
@@ -119,16 +122,13 @@ not run again when only that container restarts: then the files are those that t
 {{- end -}}
 
 {{- /*
-The agent itself. With isNative (the default) it goes under initContainers, after rotator.agent.initContainer: it starts
-before the application and ends after it. With isNative: false it goes under containers.
+The agent itself, a sidecar as Kubernetes has them since 1.29: it goes under initContainers, after
+rotator.agent.initContainer. It starts before the application's container, goes on when that one restarts, and ends after it.
 */ -}}
 {{- define "rotator.agent.sidecar" -}}
-{{- $agent := include "rotator.agent.settings" . | fromYaml -}}
 - name: rotator-agent
   args: [agent, --config, /etc/rotator/agent.yaml]
-  {{- if $agent.isNative }}
   restartPolicy: Always
-  {{- end }}
   {{- include "rotator.agent.container" . | nindent 2 }}
 {{- end -}}
 
