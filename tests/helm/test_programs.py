@@ -146,7 +146,7 @@ def test_each_value_is_explained() -> None:
     explained = set(re.findall(r"^\| `([A-Za-z_.]+)` \|", readme, re.MULTILINE))
     text = (CHART / "values.yaml").read_text(encoding="utf-8")
     below = {
-        "resources", "podSecurityContext", "securityContext", "livenessProbe", "readinessProbe", "startupProbe",
+        "resources", "orchestrator.resources", "podSecurityContext", "securityContext", "livenessProbe", "readinessProbe", "startupProbe",
         "nodeSelector", "strategy", "config.state_store", "config.log",
         "metrics.grafanaDashboard.labels", "networkPolicy.clients", "networkPolicy.metricsFrom", "networkPolicy.dns",
     }  # fmt: skip

@@ -137,6 +137,14 @@ rotator.agent.initContainer. It starts before the application's container, goes 
 - {name: rotator-files, mountPath: /run/rotator, readOnly: true}
 {{- end -}}
 
+{{- /* One key of a Secret, and no other of it. */ -}}
+{{- define "rotator.agent.secretSource" -}}
+secret:
+  secretName: {{ .name | quote }}
+  defaultMode: 0440
+  items: [{key: {{ .key | quote }}, path: {{ .key | quote }}}]
+{{- end -}}
+
 {{- /* Cookies are in memory alone, and go with the pod. */ -}}
 {{- define "rotator.agent.volumes" -}}
 {{- $agent := include "rotator.agent.settings" . | fromYaml -}}
@@ -148,7 +156,7 @@ rotator.agent.initContainer. It starts before the application's container, goes 
   emptyDir: {medium: Memory, sizeLimit: 4Mi}
 - name: rotator-token
   {{- if $agent.token.existingSecret }}
-  secret: {secretName: {{ $agent.token.existingSecret | quote }}, defaultMode: 0440}
+  {{- include "rotator.agent.secretSource" (dict "name" $agent.token.existingSecret "key" ($agent.token.key | default "token")) | nindent 2 }}
   {{- else }}
   projected:
     defaultMode: 0440
@@ -160,9 +168,11 @@ rotator.agent.initContainer. It starts before the application's container, goes 
   {{- end }}
 {{- if $agent.ca.existingSecret }}
 - name: rotator-ca
-  secret: {secretName: {{ $agent.ca.existingSecret | quote }}, defaultMode: 0440}
+  {{- include "rotator.agent.secretSource" (dict "name" $agent.ca.existingSecret "key" ($agent.ca.key | default "ca.crt")) | nindent 2 }}
 {{- else if $agent.ca.existingConfigMap }}
 - name: rotator-ca
-  configMap: {name: {{ $agent.ca.existingConfigMap | quote }}}
+  configMap:
+    name: {{ $agent.ca.existingConfigMap | quote }}
+    items: [{key: {{ $agent.ca.key | default "ca.crt" | quote }}, path: {{ $agent.ca.key | default "ca.crt" | quote }}}]
 {{- end }}
 {{- end -}}

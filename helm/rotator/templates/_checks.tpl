@@ -34,6 +34,14 @@
 {{- if and .Values.database.existingSecret $isSqlite -}}
 {{- fail "database.existingSecret is for config.state_store.kind postgresql" -}}
 {{- end -}}
+{{- if and .Values.orchestrator.clusters (not .Values.tls.existingSecret) -}}
+{{- fail "orchestrator.clusters: orchestrators send their token over TLS alone; name tls.existingSecret" -}}
+{{- end -}}
+{{- range $cluster, $_ := .Values.orchestrator.clusters -}}
+{{- if not (hasKey $config.clusters $cluster) -}}
+{{- fail (printf "orchestrator.clusters.%s: there is no such cluster in config.clusters" $cluster) -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.ingress.enabled (not (and .Values.ingress.host .Values.ingress.tlsSecret)) -}}
 {{- fail "ingress.host and ingress.tlsSecret: both are needed, tokens and cookies cross it" -}}
 {{- end -}}

@@ -43,13 +43,38 @@
 {{- default (eq $method "approle" | ternary "secret-id" "token") .Values.vault.existingSecretKey -}}
 {{- end -}}
 
-{{- /* The volume source of an authority's certificate; empty if there is none. */ -}}
+{{- /* A volume of one key of a Secret, and no other of it. */ -}}
+{{- define "rotator.secretSource" -}}
+secret:
+  secretName: {{ .name | quote }}
+  defaultMode: 0440
+  items: [{key: {{ .key | quote }}, path: {{ .key | quote }}}]
+{{- end -}}
+
+{{- /* The volume of an authority's certificate; empty if there is none. */ -}}
 {{- define "rotator.caSource" -}}
 {{- if .existingSecret -}}
-secret: {secretName: {{ .existingSecret | quote }}, defaultMode: 0440}
+{{- include "rotator.secretSource" (dict "name" .existingSecret "key" .key) -}}
 {{- else if .existingConfigMap -}}
-configMap: {name: {{ .existingConfigMap | quote }}}
+configMap:
+  name: {{ .existingConfigMap | quote }}
+  items: [{key: {{ .key | quote }}, path: {{ .key | quote }}}]
 {{- end -}}
+{{- end -}}
+
+{{- /* What asks the Kubernetes API has a token for it, and whom to trust, where every client looks for them. */ -}}
+{{- define "rotator.kubeVolume" -}}
+- name: kube-api
+  projected:
+    defaultMode: 0440
+    sources:
+      - serviceAccountToken: {path: token, expirationSeconds: 3600}
+      - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
+      - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
+{{- end -}}
+
+{{- define "rotator.kubeMount" -}}
+- {name: kube-api, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
 {{- end -}}
 
 {{- define "rotator.serverConfig" -}}

@@ -35,3 +35,7 @@
 {{- include "rotator.egress" (dict "ports" $ports "peers" .Values.networkPolicy.secretStore) -}}
 {{- end -}}
 {{- end -}}
+
+{{- define "rotator.egressKubernetes" -}}
+{{- include "rotator.egress" (dict "ports" (list 443 6443) "peers" .Values.networkPolicy.kubernetesApi) -}}
+{{- end -}}

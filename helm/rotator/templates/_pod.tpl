@@ -113,6 +113,9 @@ spec:
 {{- if include "rotator.caSource" .Values.database.ca }}
 - {name: database-ca, mountPath: /etc/rotator/database-ca, readOnly: true}
 {{- end }}
+{{- if .Values.tokenReview.enabled }}
+{{ include "rotator.kubeMount" . }}
+{{- end }}
 {{- with .Values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
@@ -146,7 +149,7 @@ spec:
 {{- end }}
 {{- with .Values.vault.existingSecret }}
 - name: vault
-  secret: {secretName: {{ . | quote }}, defaultMode: 0440}
+  {{- include "rotator.secretSource" (dict "name" . "key" (include "rotator.vaultKey" $)) | nindent 2 }}
 {{- end }}
 {{- with include "rotator.caSource" .Values.vault.ca }}
 - name: vault-ca
@@ -154,7 +157,10 @@ spec:
 {{- end }}
 {{- with .Values.database.existingSecret }}
 - name: database
-  secret: {secretName: {{ . | quote }}, defaultMode: 0440}
+  {{- include "rotator.secretSource" (dict "name" . "key" $.Values.database.existingSecretKey) | nindent 2 }}
+{{- end }}
+{{- if .Values.tokenReview.enabled }}
+{{ include "rotator.kubeVolume" . }}
 {{- end }}
 {{- with include "rotator.caSource" .Values.database.ca }}
 - name: database-ca
