@@ -170,7 +170,6 @@ PROBELESS = r"Pod\..*-test|StatefulSet\..*\.orders|Deployment\..*-orchestrator-.
 #: What checkov finds, and why it stays: by check, the objects (a pattern) and the reason.
 EXPLAINED = {
     "CKV_K8S_11": (r".*", "no limit of CPU: who is throttled is slow in an emergency; requests are there"),
-    "CKV_K8S_15": (r".*", "images are named by digest, so what is there already is the right one"),
     "CKV_K8S_8": (PROBELESS, "a pod of `helm test` ends; an orchestrator answers to nobody; an application knows its own probes"),
     "CKV_K8S_9": (PROBELESS, "the same"),
     "CKV_K8S_40": (r"StatefulSet\..*\.cookies", "OpenShift chooses the user"),

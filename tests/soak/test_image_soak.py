@@ -26,10 +26,8 @@ def test_the_build_of_the_image_makes_a_program_that_runs(tmp_path: Path) -> Non
             for source in sources:
                 _copy(CHECKOUT / source, context / target, is_only=len(sources) == 1)
         elif word == "RUN":
-            here = re.sub(r"(?<=[ =])/(build|wheels|opt)\b", rf"{tmp_path}/\1", rest)
-            here = here.replace("&& python ", f"&& {sys.executable} ")
-            here = re.sub(r"^python ", f"{sys.executable} ", here)
-            here = re.sub(r"(?<=&& )/(build|opt)/", rf"{tmp_path}/\1/", here)
+            here = re.sub(r"(?<![\w.])/(build|wheels|opt)\b", rf"{tmp_path}/\1", rest)
+            here = re.sub(r"(^|&& )python ", rf"\1{sys.executable} ", here)
             ran = subprocess.run(
                 ["bash", "-euc", here], cwd=context, capture_output=True, text=True, check=False
             )
