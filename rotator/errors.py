@@ -12,7 +12,8 @@
     │   ├── RotationUnderway · PhaseForbids · TooManyRotations · CoolingDown
     │   ├── NotInitialised · AlreadyInitialised · ClusterFrozen
     │   ├── StaleGeneration · WrongFingerprint
-    │   └── MemberIsLive · TooManyMembers · NoSchedule
+    │   ├── MemberIsLive · TooManyMembers · NoSchedule
+    │   └── ClaimLost · RolloutPaused
     ├── NotAuthenticated · NotAllowed
     ├── SecretStoreError           the secrets manager; `is_transient` says whether to try again
     │   ├── StoreUnreachable · StoreSealed · StoreBusy                  (transient)
@@ -168,6 +169,18 @@ class TooManyMembers(Conflict):
     """The cluster has as many members as it may have; remove those that are gone."""
 
     code = "too_many_members"
+
+
+class ClaimLost(Conflict):
+    """The claim is over, or somebody else has it: do not restart the node for it."""
+
+    code = "claim_lost"
+
+
+class RolloutPaused(Conflict):
+    """The rotation is held: no restart begins until it is released."""
+
+    code = "rollout_paused"
 
 
 class NotAuthenticated(RotatorError):
