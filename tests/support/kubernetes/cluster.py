@@ -52,7 +52,7 @@ class FakeKubernetes:
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
         self.lost = 0  #: answers to evictions that shall not arrive, though they are carried out
-        self.evictions: list[str] = []  #: pods that somebody asked to evict, in order
+        self.evictions: list[tuple[str, int]] = []  #: pods, with the answer; no trials
 
     @property
     def address(self) -> str:
@@ -115,12 +115,12 @@ class FakeKubernetes:
         requests = Requests(self.store, self.accounts)
 
         async def serve(request: Request) -> Response:
-            if request.url.path.endswith("/eviction"):
-                self.evictions.append(request.url.path.split("/")[-2])
             answer = await requests.serve(request)
-            if request.url.path.endswith("/eviction") and self.lost > 0:
-                self.lost -= 1
-                raise ConnectionResetError
+            if request.url.path.endswith("/eviction") and b"dryRun" not in await request.body():
+                self.evictions.append((request.url.path.split("/")[-2], answer.status_code))
+                if self.lost > 0:
+                    self.lost -= 1
+                    raise ConnectionResetError
             return answer
 
         def fixed(answer: Callable[[Request], Any]) -> Callable[[Request], Response]:

@@ -6,7 +6,15 @@ import math
 from typing import Any
 
 from tests.support.kubernetes.selectors import selected
-from tests.support.kubernetes.store import BUDGET, POD, STATEFUL_SET, Item, Refused, Store
+from tests.support.kubernetes.store import (
+    BUDGET,
+    POD,
+    STATEFUL_SET,
+    Item,
+    Refused,
+    Store,
+    timestamp,
+)
 
 GRACE_SECONDS = 30
 
@@ -38,15 +46,15 @@ def delete_pod(store: Store, pod: Item, options: Item | None = None) -> Item:
     grace = options.get("gracePeriodSeconds")
     if grace is None:
         grace = pod["spec"].get("terminationGracePeriodSeconds", GRACE_SECONDS)
-    if grace == 0:
+    if grace == 0 and not options.get("dryRun"):
         return store.remove(POD, meta["namespace"], meta["name"])
 
     def mark(item: Item) -> None:
-        from tests.support.kubernetes.store import timestamp
-
         item["metadata"].setdefault("deletionTimestamp", timestamp())
         item["metadata"]["deletionGracePeriodSeconds"] = grace
 
+    if options.get("dryRun"):
+        return pod
     return store.change(POD, meta["namespace"], meta["name"], mark)
 
 
