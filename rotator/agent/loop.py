@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from rotator.agent import evidence, files, pairs
 from rotator.agent import memory as memories
-from rotator.agent.decide import Seen, decide, to_lock
+from rotator.agent.decide import Seen, decide, to_lock, waits_for_start
 from rotator.agent.door import Door
 from rotator.agent.evidence import Found
 from rotator.agent.eyes import Eyes
@@ -300,7 +300,8 @@ class NodeAgent:
     def _next_look(self, orders: Orders, seen: Seen, *, is_settled: bool) -> float:
         """Seconds; nothing to wait for: the next heartbeat, or the next orders."""
         is_locking = orders.lock is not None
-        if is_settled and (is_locking or not pairs.missing_links(orders, seen)):
+        rests = is_settled or waits_for_start(orders, seen)
+        if rests and (is_locking or not pairs.missing_links(orders, seen)):
             return float("inf")
         self._pause = min(self._pause * 2, _WHILE_LOCKING if is_locking else _SLOWEST)
         return self._pause

@@ -217,9 +217,10 @@ class Runner:
         """What was held back goes on; a policy that changes makes no new generation."""
         if self._agent.told(report):
             self._changed.set()
-        heals, orders = answer.on_drift != "hold", self._agent.orders
-        if orders is not None and orders.heals_drift != heals:
-            self._agent.obey(replace(orders, heals_drift=heals))
+        heals, restarts = answer.on_drift != "hold", answer.adoption == "restart"
+        orders = self._agent.orders
+        if orders is not None and (orders.heals_drift, orders.restarts) != (heals, restarts):
+            self._agent.obey(replace(orders, heals_drift=heals, restarts=restarts))
             self._changed.set()
 
     def _says_the_same(self, report: v1.Attestation) -> bool:

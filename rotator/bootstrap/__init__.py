@@ -33,6 +33,7 @@ from rotator.errors import ConfigurationError, FenceLost, RotatorError
 from rotator.services.attestations import Attestations
 from rotator.services.beginnings import Beginnings
 from rotator.services.changes import Changes
+from rotator.services.claims import Claims
 from rotator.services.commands import Commands
 from rotator.services.crowds import Crowds
 from rotator.services.documents import Documents
@@ -175,6 +176,7 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
                 fence=leadership.newest_fence,
             ),
             commands=commands,
+            claims=Claims(changes),
             fleet=Fleet(commands=commands, states=state.clusters, emergencies=state.emergencies),
             attestations=Attestations(
                 states=state.clusters,

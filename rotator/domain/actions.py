@@ -122,6 +122,11 @@ class Excuse:
     node: NodeName
 
 
+@dataclass(frozen=True, slots=True)
+class SettleClaims:
+    """Write what has become of claims on restarts: done, back, failed, expired."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
     """Nothing to do before *until* (None: before something changes), because of *blockers*."""
@@ -142,6 +147,7 @@ Action = (
     | Enter
     | Lock
     | Excuse
+    | SettleClaims
     | TakeUp
     | PassOver
     | Begin

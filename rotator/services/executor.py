@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from rotator import failpoints
+from rotator.domain import claims, invariants, schedule_steps, steps
 from rotator.domain import document as documents
-from rotator.domain import invariants, schedule_steps, steps
 from rotator.domain.actions import (
     Discard,
     Enter,
@@ -22,6 +22,7 @@ from rotator.domain.actions import (
     Retire,
     Revoke,
     RollBack,
+    SettleClaims,
     Stage,
     Wait,
 )
@@ -116,7 +117,7 @@ class Executor:
 
     async def _decided(
         self,
-        action: Enter | Lock | Excuse | TakeUp | PassOver | Begin,
+        action: Enter | Lock | Excuse | SettleClaims | TakeUp | PassOver | Begin,
         crowd: Crowd,
         stored: Stored | None,
         *,
@@ -131,6 +132,9 @@ class Executor:
             case Excuse():
                 change = steps.excuse_lost(crowd, action.node)
                 return await self._save(crowd, change, None, fence)
+            case SettleClaims():
+                settled = claims.settle(crowd) or Change(cluster=crowd.cluster)
+                return await self._save(crowd, settled, None, fence)
             case TakeUp():
                 return await self._save(crowd, schedule_steps.take_up(crowd), Line.T1, fence)
             case PassOver():

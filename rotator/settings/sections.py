@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from rotator.domain.ids import ClusterName, MasterName
 from rotator.domain.policy import RotationPolicy
-from rotator.settings.clusters import Cluster, Members, OnLost
+from rotator.settings.clusters import Cluster, Members, OnLost, Rollout
 from rotator.settings.limits import Limits
 from rotator.settings.schedules import Schedule
 from rotator.settings.secret_stores import METHODS, STORES, AwsStore, LocalStore, VaultStore
@@ -127,6 +127,7 @@ _BELOW_CLUSTER: Final[dict[tuple[str, ...], type[Section]]] = {
     (): Cluster,
     ("members",): Members,
     ("schedule",): Schedule,
+    ("rollout",): Rollout,
     ("members", "on_lost"): OnLost,
 }
 _ALONE: Final[dict[str, type[Section]]] = {"listen": Listen, "log": Log, "limits": Limits}

@@ -44,6 +44,7 @@ NORMAL = Orders(
     refuse={},
     lock=None,
     heals_drift=True,
+    restarts=False,
     members={},
     pairs={},
 )

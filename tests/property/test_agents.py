@@ -103,6 +103,7 @@ class Mesh(RuleBasedStateMachine):
             refuse=self.refuse,
             lock=self.lock,
             heals_drift=True,
+            restarts=False,
             members={peer: "live" for peer in NAMES if peer != name},
             pairs={peer: node.uses(name) for peer, node in self.nodes.items() if peer != name},
         )

@@ -43,6 +43,7 @@ async def attest(request: Request) -> Response:
             heartbeat_seconds=answer.heartbeat.total_seconds(),
             join=answer.join,
             on_drift=answer.on_drift,
+            adoption=answer.adoption,
         )
     )
 

@@ -1,0 +1,304 @@
+"""What may restart next, and why not.
+
+Everything follows from what members attest: a node needs a restart while its VM answers to another
+version than current, for whatever reason it has not booted since, and none once it answers to current.
+So nothing is restarted because somebody forgot, or began to serve anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from rotator.domain import adoption, drift
+from rotator.domain import schedule as schedules
+from rotator.domain.claim import ClaimState
+from rotator.domain.cluster import Blocker, ReadFrom
+from rotator.domain.liveness import Liveness
+from rotator.domain.rotation import Kind, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from rotator.domain.claim import Claim
+    from rotator.domain.cluster import Cluster, Member
+    from rotator.domain.ids import NodeName, VersionNumber
+    from rotator.domain.liveness import Crowd
+    from rotator.domain.rotation import Rotation
+
+HOUR: Final = timedelta(hours=1)
+_PHASES: Final = frozenset({Phase.ROLLING_OUT, Phase.GRACE, Phase.ROLLING_BACK})
+_GONE: Final = frozenset({Liveness.EXCUSED, Liveness.LEFT})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """The rollout of one cluster at one instant."""
+
+    version: VersionNumber | None = None  #: that nodes shall come up with; None: nothing to do
+    next: tuple[NodeName, ...] = ()  #: may be claimed now, in order
+    waiting: tuple[Blocker, ...] = ()
+    unavailable: Mapping[NodeName, str]  #: who counts against `max_unavailable`, and why
+    restarted: int = 0  #: members that use `version` already
+
+
+def outlook(crowd: Crowd) -> Outlook:
+    """What may restart now, and what waits for what."""
+    away = unavailable(crowd)
+    version = target(crowd)
+    if version is None:
+        return Outlook(unavailable=away)
+    ready = claimable(crowd)
+    queued = tuple(_awaiting(crowd, (m for m in candidates(crowd) if m.name not in ready)))
+    waiting = (*obstacles(crowd), *_under_way(crowd), *queued)
+    restarted = sum(_uses(crowd.cluster, member) == version for member in crowd.awaited())
+    return Outlook(
+        version=version, next=ready, waiting=waiting, unavailable=away, restarted=restarted
+    )
+
+
+def target(crowd: Crowd) -> VersionNumber | None:
+    """The version that nodes are restarted for just now; None: none is.
+
+    An emergency restarts nobody: agents lock their nodes and reset them.
+    """
+    cluster, rotation = crowd.cluster, crowd.cluster.rotation
+    if not crowd.policy.restarts or rotation is None or rotation.kind is Kind.EMERGENCY:
+        return None
+    current = cluster.current
+    if rotation.phase not in _PHASES or current is None or current.number != rotation.target:
+        return None
+    return current.number
+
+
+def _uses(cluster: Cluster, member: Member) -> VersionNumber | None:
+    said = member.attestation
+    if said is None or said.read_from is not ReadFrom.VM:
+        return None
+    return cluster.number_of(said.own)
+
+
+def is_back(crowd: Crowd, member: Member, version: VersionNumber) -> bool:
+    """Whether it runs, as far as is known, and its VM uses *version* as its own cookie."""
+    return _runs(crowd, member) and _uses(crowd.cluster, member) == version
+
+
+def _runs(crowd: Crowd, member: Member) -> bool:
+    return crowd.liveness(member) in {Liveness.LIVE, Liveness.UNKNOWN}
+
+
+def needs_restart(crowd: Crowd, member: Member) -> bool:
+    """Whether its VM is seen, in this phase, to use another accepted version than current."""
+    version, rotation = target(crowd), crowd.cluster.rotation
+    if version is None or rotation is None or adoption.fresh(member, rotation) is None:
+        return False
+    uses = _uses(crowd.cluster, member)
+    return uses is not None and uses != version and uses in crowd.cluster.accepted()
+
+
+def is_as_it_was(crowd: Crowd, member: Member) -> bool:
+    """Whether it is known to be up, and needs a restart."""
+    return needs_restart(crowd, member) and _why_unavailable(crowd, member) is None
+
+
+# --- who is there -------------------------------------------------------------------------
+
+
+def unavailable(crowd: Crowd) -> dict[NodeName, str]:
+    """Members that are down, may be down, or cannot be told to be up; each with why."""
+    claimed = {claim.node for claim in crowd.cluster.open_claims()}
+    found = {}
+    for name, member in sorted(crowd.cluster.members.items()):
+        if crowd.liveness(member) in _GONE:
+            continue
+        why = "under claim" if name in claimed else _why_unavailable(crowd, member)
+        if why is not None:
+            found[name] = why
+    if isinstance(crowd.policy.expect, frozenset):
+        absent = crowd.policy.expect - crowd.cluster.members.keys()
+        found |= dict.fromkeys(sorted(absent), "never attested")
+    return found
+
+
+def _why_unavailable(crowd: Crowd, member: Member) -> str | None:
+    said, liveness = member.attestation, crowd.liveness(member)
+    if liveness is Liveness.LOST:
+        return "lost"
+    if said is None:
+        return "never attested"
+    if said.read_from is ReadFrom.BOOT:
+        return "about to boot"
+    if said.read_from is ReadFrom.NONE:
+        return "its node does not answer"
+    if liveness is Liveness.UNKNOWN or crowd.now >= member.last_seen + crowd.policy.node_ttl / 2:
+        # Its host may have ended without a word. It is lost only later; until then nobody goes.
+        return "not heard of for a while"
+    return "uses a cookie that is not accepted" if drift.is_adrift(crowd.cluster, member) else None
+
+
+def is_healthy(crowd: Crowd, claim: Claim, member: Member) -> bool:
+    """Whether a restarted member is back: heard, on its version in VM and file, and linked."""
+    rotation = crowd.cluster.rotation
+    said = None if rotation is None else adoption.fresh(member, rotation)
+    if said is None or crowd.liveness(member) is not Liveness.LIVE:
+        return False
+    used = {crowd.cluster.number_of(said.own), crowd.cluster.number_of(said.file)}
+    return used == {claim.version} and not not_linked(crowd, claim, member)
+
+
+def not_linked(crowd: Crowd, claim: Claim, member: Member) -> tuple[NodeName, ...]:
+    """Peers that it was linked to before, and that are up, and that it is not linked to now."""
+    links = member.attestation.links if member.attestation else {}
+    return tuple(peer for peer in claim.links if peer not in links and _is_up(crowd, peer))
+
+
+def _is_up(crowd: Crowd, name: NodeName) -> bool:
+    member = crowd.cluster.members.get(name)
+    if member is None or not _runs(crowd, member):
+        return False
+    restarts = any(
+        claim.node == name and claim.state is ClaimState.RESTARTING and claim.back_at is None
+        for claim in crowd.cluster.open_claims()
+    )
+    return _uses(crowd.cluster, member) is not None and not restarts
+
+
+# --- who is next --------------------------------------------------------------------------
+
+
+def candidates(crowd: Crowd) -> tuple[Member, ...]:
+    """Members that need a restart and are under no claim, in the order of the policy."""
+    claimed = {claim.node for claim in crowd.cluster.open_claims()}
+    order = {name: place for place, name in enumerate(crowd.policy.rollout.order)}
+    found = [m for m in crowd.awaited() if m.name not in claimed and needs_restart(crowd, m)]
+    return tuple(sorted(found, key=lambda m: (order.get(m.name, len(order)), m.name)))
+
+
+def claimable(crowd: Crowd) -> tuple[NodeName, ...]:
+    """Who may be claimed now, in order; together no more than may be down at once."""
+    if target(crowd) is None or any(obstacles(crowd)):
+        return ()
+    away = unavailable(crowd)
+    ready = [member.name for member in candidates(crowd) if member.name not in away]
+    return tuple(ready[: max(0, min(_slots(crowd, away), _budget(crowd)))])
+
+
+def _slots(crowd: Crowd, away: Mapping[NodeName, str]) -> int:
+    return crowd.policy.rollout.max_unavailable - len(away)
+
+
+def _recent(crowd: Crowd) -> list[datetime]:
+    claims = crowd.cluster.claims.values()
+    return sorted(c.claimed_at for c in claims if crowd.now - c.claimed_at < HOUR)
+
+
+def _budget(crowd: Crowd) -> int:
+    most = crowd.policy.rollout.max_restarts_per_hour
+    return len(crowd.cluster.members) if most is None else most - len(_recent(crowd))
+
+
+# --- why not ------------------------------------------------------------------------------
+
+
+def obstacles(crowd: Crowd) -> Iterator[Blocker]:
+    """What keeps everybody from restarting now."""
+    cluster, rotation = crowd.cluster, crowd.cluster.rotation
+    yield from (s.blocker for s in cluster.blockers if s.blocker.subject == "frozen")
+    if rotation is not None and rotation.is_held:
+        yield Blocker(code="held", subject="operator", detail="release to go on")
+    yield from schedules.outside_window(crowd)
+    yield from _stopped(crowd)
+    if isinstance(crowd.policy.expect, int):
+        for short in crowd.missing():
+            yield Blocker(code="expected_member_missing", subject=short, detail="never attested")
+    away = unavailable(crowd)
+    if _slots(crowd, away) <= 0:
+        named = ", ".join(f"{name} ({why})" for name, why in away.items())
+        most = crowd.policy.rollout.max_unavailable
+        detail = f"at most {most} may be unavailable, and {len(away)} are: {named}"
+        yield Blocker(code="max_unavailable", subject="rollout", detail=detail)
+    if _budget(crowd) <= 0:
+        recent = _recent(crowd)
+        free = f"; the next may go at {recent[0] + HOUR:%H:%M:%S} UTC" if recent else ""
+        detail = f"{len(recent)} restarts within the hour{free}"
+        yield Blocker(code="restart_budget", subject="rollout", detail=detail)
+
+
+def _stopped(crowd: Crowd) -> Iterator[Blocker]:
+    """Nodes whose restart failed: nobody else is restarted before they are well, or excused."""
+    cluster, policy, version = crowd.cluster, crowd.policy.rollout, target(crowd)
+    for name, member in sorted(cluster.members.items()):
+        if version is None or crowd.liveness(member) in _GONE or is_back(crowd, member, version):
+            continue
+        failed = attempts(cluster, name, version)
+        late = [claim for claim in cluster.open_claims() if _is_late(crowd, claim, name)]
+        is_up = is_as_it_was(crowd, member)
+        if len(failed) >= policy.max_attempts:
+            detail = f"{failed[-1].detail}; tried {len(failed)} times, release to try again"
+            yield Blocker(code="restart_failed", subject=name, detail=detail)
+        elif late or (failed and not is_up):
+            since = (late or failed)[-1].restarting_at or (late or failed)[-1].claimed_at
+            detail = f"its restart began at {since:%H:%M:%S} UTC; mend it, or excuse it"
+            yield Blocker(code="not_back", subject=name, detail=detail)
+
+
+def _is_late(crowd: Crowd, claim: Claim, node: NodeName) -> bool:
+    if claim.node != node or claim.restarting_at is None:
+        return False
+    return crowd.now >= claim.restarting_at + crowd.policy.rollout.restart_timeout
+
+
+def attempts(cluster: Cluster, node: NodeName, version: VersionNumber) -> tuple[Claim, ...]:
+    """Restarts of a node in this rotation that did not bring it back with *version*, by token."""
+    rotation = cluster.rotation
+    found = (
+        claim
+        for claim in cluster.claims.values()
+        if rotation is not None and claim.rotation == rotation.id and claim.node == node
+    )
+    return tuple(
+        sorted(
+            (claim for claim in found if claim.version == version and claim.came_to_nothing),
+            key=lambda claim: claim.token,
+        )
+    )
+
+
+def _under_way(crowd: Crowd) -> Iterator[Blocker]:
+    for claim in crowd.cluster.open_claims():
+        member = crowd.cluster.members.get(claim.node)
+        if claim.back_at is not None:
+            until = claim.back_at + crowd.policy.rollout.soak
+            detail = f"back and healthy, until {until:%H:%M:%S} UTC"
+            yield Blocker(code="soaking", subject=claim.node, detail=detail)
+        elif member is not None and is_back(crowd, member, claim.version):
+            missing = ", ".join(not_linked(crowd, claim, member))
+            detail = f"is back, and not linked to {missing}" if missing else "is back"
+            yield Blocker(code="not_healthy", subject=claim.node, detail=detail)
+        else:
+            detail = f"{claim.state} by {claim.holder}"
+            yield Blocker(code="restarting", subject=claim.node, detail=detail)
+
+
+def _awaiting(crowd: Crowd, members: Iterator[Member]) -> Iterator[Blocker]:
+    for member in members:
+        uses = _uses(crowd.cluster, member)
+        detail = f"uses version {uses} until an orchestrator restarts it"
+        yield Blocker(code="awaiting_restart", subject=member.name, detail=detail)
+
+
+def laggards(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
+    """Who is not proven to use the target: as `adoption.laggards`, and what their restarts wait for."""
+    behind = tuple(adoption.laggards(crowd, rotation))
+    if target(crowd) is None:
+        yield from behind
+        return
+    found = (*_under_way(crowd), *_awaiting(crowd, iter(candidates(crowd))))
+    yield from found
+    named = {blocker.subject for blocker in found}
+    yield from (blocker for blocker in behind if blocker.subject not in named)
+    if candidates(crowd):
+        yield from (blocker for blocker in obstacles(crowd) if blocker.code != "held")
