@@ -14,7 +14,7 @@
     │   ├── StaleGeneration · WrongFingerprint
     │   ├── MemberIsLive · TooManyMembers · NoSchedule
     │   └── ClaimLost · RolloutPaused
-    ├── NotAuthenticated · NotAllowed
+    ├── NotAuthenticated · NotAllowed · IdentityAway
     ├── SecretStoreError           the secrets manager; `is_transient` says whether to try again
     │   ├── StoreUnreachable · StoreSealed · StoreBusy                  (transient)
     │   ├── StoreConflict          compare-and-set lost: read back and look  (transient)
@@ -187,6 +187,12 @@ class NotAuthenticated(RotatorError):
     """A valid token is needed."""
 
     code = "not_authenticated"
+
+
+class IdentityAway(RotatorError):
+    """Whose token it is cannot be told just now; try again."""
+
+    code = "identity_away"
 
 
 class NotAllowed(RotatorError):
