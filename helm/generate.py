@@ -23,7 +23,11 @@ CHART: Final = HELM / "rotator"
 DEPLOY: Final = HELM.parent / "deploy"
 
 #: Paths, and where the service listens, are the chart's: nobody writes them into values.
-_OWN: Final = {"Listen": {"port", "health_port"}, "Settings": {"data_dir"}}
+_OWN: Final = {
+    "Listen": {"port", "health_port"},
+    "Settings": {"data_dir"},
+    "Kubernetes": {"api"},
+}
 _EXPECT: Final = {
     "description": "Names of nodes, a count, or none",
     "type": ["array", "integer", "string"],
@@ -33,6 +37,15 @@ _EXPECT: Final = {
     "minimum": 1,
     "pattern": "^none$",
 }
+_ORDER: Final = {
+    "description": "name, or names of nodes that come first",
+    "type": ["array", "string"],
+    "items": {"type": "string"},
+    "uniqueItems": True,
+    "pattern": "^name$",
+}
+#: What a validator of ours takes, and pydantic's schema does not say.
+_BY_HAND: Final = {"expect": _EXPECT, "order": _ORDER}
 _BEGIN, _END = "<!-- values: begin -->\n", "<!-- values: end -->\n"
 
 
@@ -93,8 +106,8 @@ def _is_path(value: dict[str, Any]) -> bool:
 
 def _value(key: str, value: dict[str, Any]) -> dict[str, Any]:
     """One setting; None is what nobody writes."""
-    if key == "expect":
-        return _EXPECT
+    if key in _BY_HAND:
+        return _BY_HAND[key]
     if "discriminator" in value:
         return _one_of(value["discriminator"])
     [only] = [one for one in value.get("anyOf", [value]) if one.get("type") != "null"]
@@ -104,6 +117,8 @@ def _value(key: str, value: dict[str, Any]) -> dict[str, Any]:
         return {"$ref": "#/$defs/duration"}
     if "const" in only:
         return {"const": only["const"]}
+    if "items" in only:
+        return {"type": "array", "items": _value("", only["items"])}
     kept = ("type", "enum", "minimum", "maximum", "minLength", "maxLength")
     made = {key: only[key] for key in kept if key in only}
     if "additionalProperties" in only:

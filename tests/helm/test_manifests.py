@@ -102,7 +102,7 @@ def test_who_asks_the_kubernetes_api_may_do_one_thing() -> None:
         for where, metadata, spec in pods(documents(rendered(name))):
             asks = any(volume["name"] == "kube-api" for volume in spec.get("volumes", ()))
             component = metadata["labels"].get("app.kubernetes.io/component")
-            may = component == "orchestrator" or (component == "server" and name == "orchestrator")
+            may = component == "orchestrator" or (component, name) == ("server", "orchestrator")
             assert asks is may, where
 
 

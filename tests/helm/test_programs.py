@@ -120,11 +120,14 @@ def test_each_command_is_one_of_the_program(name: str, capsys: pytest.CaptureFix
                 agent.parser().parse_intermixed_args(arguments[1:])
                 continue
             with pytest.raises(SystemExit) as ended:
-                # Parsed as it stands; the file is not there, which is the program's first complaint.
+                # Parsed as it stands; that its file, or a pod, is not there is the first complaint.
                 typer.main.get_command(build(arguments[0]))(arguments)
             told = capsys.readouterr().err
             assert ended.value.code != 0, where
-            assert "/etc/rotator/rotator.yaml" in told, where
+            first = (
+                "this is no pod" if arguments[0] == "orchestrate" else "/etc/rotator/rotator.yaml"
+            )
+            assert first in told, where
     assert ours
 
 

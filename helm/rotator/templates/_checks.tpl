@@ -5,7 +5,7 @@
 {{- fail "image.repository: no image is published; build deploy/Dockerfile, push it to where your cluster pulls from, and name it here" -}}
 {{- end -}}
 {{- if not $config.secret_store -}}
-{{- fail "config.secret_store: say where cookies are kept, such as {kind: vault, address: https://vault.vault:8200, auth: {method: jwt, mount: kubernetes, role: rotator}}" -}}
+{{- fail "config.secret_store: say where cookies are kept, such as {kind: vault, address: https://vault.vault:8200, auth: {method: kubernetes, role: rotator}}" -}}
 {{- end -}}
 {{- $isSqlite := eq $config.state_store.kind "sqlite" -}}
 {{- if and $isSqlite (gt (int .Values.replicaCount) 1) -}}

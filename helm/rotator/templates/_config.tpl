@@ -7,12 +7,15 @@
 {{- end -}}
 {{- $_ := set $config "listen" $listen -}}
 {{- $_ := set $config "data_dir" "/var/lib/rotator" -}}
+{{- with include "rotator.identities" . | fromYaml -}}
+{{- $_ := set $config "kubernetes" . -}}
+{{- end -}}
 {{- $store := $config.secret_store -}}
 {{- if eq $store.kind "local" -}}
 {{- $_ := set $store "directory" "/var/lib/rotator/secret-store" -}}
 {{- else if eq $store.kind "vault" -}}
 {{- $method := dig "auth" "method" "" $store -}}
-{{- if eq $method "jwt" -}}
+{{- if has $method (list "jwt" "kubernetes") -}}
 {{- $_ := set $store.auth "jwt_file" "/var/run/secrets/rotator/vault/token" -}}
 {{- else if eq $method "approle" -}}
 {{- $_ := set $store.auth "secret_id_file" (printf "/etc/rotator/vault/%s" (include "rotator.vaultKey" .)) -}}
@@ -36,6 +39,28 @@
 {{- end -}}
 {{- end -}}
 {{ toYaml $config }}
+{{- end -}}
+
+{{- /* Whose service-account tokens are taken: what config says, and the chart's own orchestrator. */ -}}
+{{- define "rotator.identities" -}}
+{{- $found := deepCopy (.Values.config.kubernetes | default dict) -}}
+{{- if and .Values.orchestrator.clusters (not .Values.orchestrator.token.existingSecret) -}}
+{{- $account := printf "%s/%s-orchestrator" .root.Release.Namespace (include "rotator.fullname" .root) -}}
+{{- $own := dict "service_account" $account "role" "orchestrator" "clusters" (keys .Values.orchestrator.clusters | sortAlpha) -}}
+{{- $_ := set $found "identities" (append ($found.identities | default list) $own) -}}
+{{- end -}}
+{{- if $found -}}
+{{ toYaml $found }}
+{{- end -}}
+{{- end -}}
+
+{{- define "rotator.asksKubernetes" -}}
+{{- include "rotator.identities" (dict "root" . "Values" .Values) -}}
+{{- end -}}
+
+{{- /* Vault has the cluster review a token of the service account (kubernetes), or knows its keys (jwt). */ -}}
+{{- define "rotator.vaultByToken" -}}
+{{- has (dig "secret_store" "auth" "method" "" .Values.config) (list "jwt" "kubernetes") | ternary "yes" "" -}}
 {{- end -}}
 
 {{- define "rotator.vaultKey" -}}
@@ -79,11 +104,11 @@ configMap:
 
 {{- define "rotator.serverConfig" -}}
 {{- $key := empty .Values.database.existingSecret | ternary "" .Values.database.existingSecretKey -}}
-{{- include "rotator.config" (dict "Values" .Values "passwordKey" $key) -}}
+{{- include "rotator.config" (dict "root" . "Values" .Values "passwordKey" $key) -}}
 {{- end -}}
 
 {{- define "rotator.migrationConfig" -}}
 {{- $key := empty .Values.database.existingSecret | ternary "" .Values.database.existingSecretKey -}}
 {{- $key = empty .Values.migration.existingSecret | ternary $key .Values.migration.existingSecretKey -}}
-{{- include "rotator.config" (dict "Values" .Values "passwordKey" $key "user" .Values.migration.user) -}}
+{{- include "rotator.config" (dict "root" . "Values" .Values "passwordKey" $key "user" .Values.migration.user) -}}
 {{- end -}}

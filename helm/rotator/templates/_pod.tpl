@@ -98,7 +98,7 @@ spec:
 {{- if .Values.tls.existingSecret }}
 - {name: tls, mountPath: /etc/rotator/tls, readOnly: true}
 {{- end }}
-{{- if eq (dig "secret_store" "auth" "method" "" .Values.config) "jwt" }}
+{{- if include "rotator.vaultByToken" . }}
 - {name: vault-token, mountPath: /var/run/secrets/rotator/vault, readOnly: true}
 {{- end }}
 {{- if .Values.vault.existingSecret }}
@@ -113,7 +113,7 @@ spec:
 {{- if include "rotator.caSource" .Values.database.ca }}
 - {name: database-ca, mountPath: /etc/rotator/database-ca, readOnly: true}
 {{- end }}
-{{- if .Values.tokenReview.enabled }}
+{{- if include "rotator.asksKubernetes" . }}
 {{ include "rotator.kubeMount" . }}
 {{- end }}
 {{- with .Values.extraVolumeMounts }}
@@ -137,7 +137,7 @@ spec:
 - name: tls
   secret: {secretName: {{ .Values.tls.existingSecret | quote }}, defaultMode: 0440}
 {{- end }}
-{{- if eq (dig "secret_store" "auth" "method" "" .Values.config) "jwt" }}
+{{- if include "rotator.vaultByToken" . }}
 - name: vault-token
   projected:
     defaultMode: 0440
@@ -159,7 +159,7 @@ spec:
 - name: database
   {{- include "rotator.secretSource" (dict "name" . "key" $.Values.database.existingSecretKey) | nindent 2 }}
 {{- end }}
-{{- if .Values.tokenReview.enabled }}
+{{- if include "rotator.asksKubernetes" . }}
 {{ include "rotator.kubeVolume" . }}
 {{- end }}
 {{- with include "rotator.caSource" .Values.database.ca }}
