@@ -17,6 +17,7 @@ from tests.support import charts
 from tests.support.beam import need_erl, start_epmd
 from tests.support.certificates import Authority
 from tests.support.pod_runner import PodRunner
+from tests.support.postgres import empty_database
 from tests.support.service import wait_for
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from tests.support.beam import Program
 
 PODS = ("orders-0", "orders-1")
+VAULT = {
+    "kind": "vault",
+    "address": "https://vault:8200",
+    "auth": {"method": "kubernetes", "role": "rotator"},
+}
 VALUES: dict[str, Any] = {
     "image": {"repository": "rotator"},
     "tls": {"existingSecret": "rotator-tls"},
@@ -199,6 +205,24 @@ def test_nodes_of_the_recipe_rotate_and_come_back_with_their_files(
     )
     assert first not in logs
     assert second not in logs
+
+
+@pytest.mark.timeout(300)
+def test_the_job_migrates_postgresql(tmp_path: Path) -> None:
+    """The hook's container makes the tables, and run again it changes nothing."""
+    database = empty_database()
+    state = {
+        "config": {**VALUES["config"], "state_store": database.settings, "secret_store": VAULT}
+    }
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump({**VALUES, **state}))
+    found = charts.documents(charts.template(charts.CHART, tmp_path / "values.yaml"))
+    spec = charts.find(found, "Job")["spec"]["template"]["spec"]
+    job = PodRunner(found, spec, tmp_path / "job", "job", {})
+    for _ in range(2):
+        process = job.start("migrate")
+        assert process.wait(90) == 0, job.log("migrate")
+    assert job.log("migrate").count("the database is at this program's schema") == 2
+    assert database.ask("SELECT count(*) FROM clusters") == [(0,)]
 
 
 def _cookie(pod: PodRunner) -> str:
