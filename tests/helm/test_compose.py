@@ -115,7 +115,7 @@ def openbao(tmp_path: Path) -> Iterator[str]:
             ["sh", DEPLOY / "compose" / "openbao.sh"], env=environment, stdout=log, stderr=log
         )
     try:
-        wait_for("OpenBao is set up", lambda: _is_set_up(process, tmp_path))
+        wait_for("OpenBao is set up", lambda: _is_set_up(process, tmp_path), seconds=120)
         yield f"http://{listen}"
     finally:
         process.terminate()
@@ -127,6 +127,7 @@ def _is_set_up(process: subprocess.Popen[bytes], place: Path) -> bool:
     return (place / "ready").exists()
 
 
+@pytest.mark.timeout(400)
 def test_the_service_logs_in_where_the_script_has_set_it_up(openbao: str, tmp_path: Path) -> None:
     """With what compose.yaml sets up, the service is ready, makes a cookie and rotates."""
     told = yaml.safe_load((DEPLOY / "compose" / "rotator.yaml").read_text(encoding="utf-8"))

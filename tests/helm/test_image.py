@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.charts import containers, documents, find, rendered
 from tests.support.checkov import findings
 from tests.support.dockerfile import stages
@@ -31,6 +33,7 @@ EXPLAINED = {
 }  # fmt: skip
 
 
+@pytest.mark.timeout(400)
 def test_checkov_finds_nothing_that_is_not_explained() -> None:
     """Each finding has a reason here, and each reason a finding."""
     assert {check for check, _ in findings("dockerfile")} == set(EXPLAINED)

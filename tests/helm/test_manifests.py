@@ -177,6 +177,7 @@ EXPLAINED = {
 }  # fmt: skip
 
 
+@pytest.mark.timeout(400)
 def test_checkov_finds_nothing_that_is_not_explained() -> None:
     """Each finding of checkov in each value set has a reason here, and each reason a finding."""
     found = findings("kubernetes")

@@ -32,7 +32,7 @@ RECIPE_SETS: Final = {
 Document = dict[str, Any]
 
 
-class NoTwins(yaml.SafeLoader):
+class NoTwins(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     """YAML takes the last of two equal keys; in a manifest the first one was meant, too."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -49,7 +49,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
             [helm(), *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
             env={"HOME": home, "PATH": "/usr/bin:/bin"},
         )
