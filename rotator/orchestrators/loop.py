@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 import uuid
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 
 _WAIT_SECONDS: Final = 30
 _PAUSES: Final = (0.5, 10.0)
+#: Phases of a rotation after which there will be something to restart.
+_BEFORE: Final = frozenset({"staged", "installing", "promoting"})
 
 
 class Orchestrator:
@@ -105,9 +108,9 @@ class Orchestrator:
 
 def is_over(found: v1.Rollout) -> bool:
     """Whether there is nothing to restart, now or later, as things stand."""
-    return not (found.next or found.under_way or found.restarted < found.members) or (
-        found.version is None
-    )
+    if found.next or found.under_way or found.phase in _BEFORE:
+        return False
+    return found.version is None or found.restarted >= found.members
 
 
 async def _carried(carrier: Carrier) -> None:
@@ -116,5 +119,8 @@ async def _carried(carrier: Carrier) -> None:
         await carrier.run()
     except RotatorError as error:
         log.warning("%s: not carried on: %s", carrier.claim.node, error)
-    except Exception as error:
-        log.exception("%s: unexpected %s", carrier.claim.node, type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - the outermost place of one claim
+        # Where it happened, and never what it says: a message may hold anything.
+        frames = "".join(traceback.format_tb(error.__traceback__)[-4:])
+        name = type(error).__name__
+        log.error("%s: unexpected %s\n%s", carrier.claim.node, name, frames)  # noqa: TRY400

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rotator.kubernetes import Place
     from rotator.orchestrators.restarter import Restarter
 
+log = logging.getLogger(__name__)
+
 _MOUNTED_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 HolderOption = Annotated[
@@ -168,9 +170,14 @@ async def _run(
         running = asyncio.ensure_future(orchestrator.run(once=once))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, running.cancel)
+            loop.add_signal_handler(number, _end, running, number)
         with suppress(asyncio.CancelledError):
             await running
+
+
+def _end(running: asyncio.Future[None], number: signal.Signals) -> None:
+    log.info("%s: no further claim; a restart that has begun is finished", number.name)
+    running.cancel()
 
 
 def _token(session: Session, before: Connection) -> str:
