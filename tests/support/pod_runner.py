@@ -1,14 +1,17 @@
 """Run the containers of a rendered pod as processes of this machine: no container engine, no kubelet.
 
 Each volume is a directory of the test; what a container finds at a mount's path, its process finds there. Paths and
-addresses that only a cluster has are written over in arguments, environment and files. What this cannot show: images,
-users, capabilities, read-only file systems, networks.
+addresses that only a cluster has are written over in arguments, environment and files. As root, a process can write to
+the volumes that its container may write to, and to nothing else, and has no capability. What this cannot show: images,
+users, networks.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -17,7 +20,24 @@ from typing import Any
 
 from tests.support.charts import Document, find
 
+_CONFINE = """
+set -e
+mount --make-rprivate /
+for volume in $WRITABLE; do mount --bind "$volume" "$volume"; done
+mount -o remount,bind,ro /
+if touch "$OUTSIDE/it-can-be-written" 2>/dev/null; then echo "not confined" >&2; exit 99; fi
+exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs -- "$@"
+"""
 ROTATOR = (sys.executable, "-m", "rotator")
+
+
+@functools.cache
+def can_confine() -> bool:
+    """Whether this process may make a name space of mounts."""
+    if os.geteuid() != 0 or not shutil.which("unshare") or not shutil.which("setpriv"):
+        return False
+    tried = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
+    return tried.returncode == 0
 
 
 @dataclass
@@ -76,6 +96,18 @@ class PodRunner:
         arguments = [self._expanded(word, environment) for word in words]
         if "command" not in container:  # the image's entrypoint
             arguments = [*ROTATOR, *arguments]
+        writable = [
+            one["name"] for one in container.get("volumeMounts", ()) if not one.get("readOnly")
+        ]
+        if can_confine():
+            arguments = ["unshare", "--mount", "sh", "-c", _CONFINE, "confined", *arguments]
+            environment |= {
+                "WRITABLE": " ".join(str(self.directory / each) for each in writable),
+                "OUTSIDE": str(self.directory),
+                "PYTHONDONTWRITEBYTECODE": "1",
+            }
+        if "tmp" in writable:
+            environment["TMPDIR"] = str(self.directory / "tmp")
         with (self.directory / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 arguments,
