@@ -60,7 +60,7 @@ demo: setup  ## Three real nodes, two rotations, an intruder, the proof, and not
 	$(BIN)/rotator demo
 
 .PHONY: bench
-bench: setup  ## Service and agent: start, memory, rotation, emergency, as numbers and ratios
+bench: setup  ## Service and agent: start, memory, rotation, emergency, hand-over, as numbers and ratios
 	@.ci/packages erlang
 	@command -v argon2 >/dev/null || { $(call debian,argon2); }
 	$(BIN)/python -m tests.bench

@@ -77,6 +77,7 @@ class World:
     wakeups: LocalWakeups
     reconciler: Reconciler
     crowds: Crowds
+    attestations: Attestations
     cookies: MemoryCookieStore
     closing: asyncio.Event
     client: httpx.AsyncClient
@@ -115,7 +116,7 @@ class World:
         assert answer.status_code == 202, answer.text
         await self.until(cluster, lambda found: found["state"] == "stable")
 
-    async def until(self, cluster: str, condition: Any, *, seconds: float = 10) -> dict[str, Any]:
+    async def until(self, cluster: str, condition: Any, *, seconds: float = 60) -> dict[str, Any]:
         """The cluster once the condition holds of it."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -130,6 +131,12 @@ class World:
         answer = await self.call("POST", f"/v1/clusters/{cluster}/rotations", json=body)
         assert answer.status_code == 202, answer.text
         return dict(answer.json())
+
+    async def until_waiting(self, count: int = 1) -> None:
+        """So many requests wait for a change."""
+        async with asyncio.timeout(60):
+            while self.app.state.looks.waiting < count:
+                await asyncio.sleep(0.01)
 
     async def desired(self, cluster: str = "orders", **query: Any) -> httpx.Response:
         """What the node gets."""
@@ -149,6 +156,7 @@ async def a_world(
     policies: Mapping[str, RotationPolicy] | None = None,
     *,
     cookies: MemoryCookieStore | None = None,
+    masters: MemoryMasterStore | None = None,
 ) -> AsyncIterator[World]:
     """Open everything; close it at the end."""
     wanted = policies or {"orders": POLICY, "billing": POLICY}
@@ -164,9 +172,8 @@ async def a_world(
         crowds = Crowds(state.clusters, named, serving_since=now)
         documents = Documents(cookies)
         kdf = next(iter(PROFILES.values()))
-        keyring = KeyRing(
-            MemoryMasterStore(), state.epochs, QuickStretcher(), {MasterName("default"): kdf}
-        )
+        masters = masters or MemoryMasterStore()
+        keyring = KeyRing(masters, state.epochs, QuickStretcher(), {MasterName("default"): kdf})
         executor = Executor(state.clusters, documents, keyring)
 
         async def newest_fence() -> Fence:
@@ -192,6 +199,7 @@ async def a_world(
         tokens = TokenService(tokens=state.tokens, states=state.clusters, wakeups=wakeups)
         changes = Changes(poke=reconciler.poke, **shared)
         commands = Commands(changes=changes, documents=documents, keyring=keyring)
+        attestations = Attestations(poke=reconciler.poke, **shared)
         app = create_app(
             Services(
                 beginnings=Beginnings(
@@ -205,7 +213,7 @@ async def a_world(
                 fleet=Fleet(
                     commands=commands, states=state.clusters, emergencies=state.emergencies
                 ),
-                attestations=Attestations(poke=reconciler.poke, **shared),
+                attestations=attestations,
                 queries=Queries(
                     states=state.clusters, documents=documents, heads=heads, crowds=crowds
                 ),
@@ -225,6 +233,7 @@ async def a_world(
             wakeups=wakeups,
             reconciler=reconciler,
             crowds=crowds,
+            attestations=attestations,
             cookies=cookies,
             closing=closing,
             client=client,

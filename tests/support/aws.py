@@ -28,6 +28,8 @@ ACCOUNT = "123456789012"
 POLICIES = Path(__file__).parents[2] / "deploy" / "policies"
 ROOT = "AKIDROOT"
 WRITES = frozenset({"CreateSecret", "PutSecretValue", "UpdateSecretVersionStage"})
+#: Nothing here ever does it to a secret that is there: then it fails loudly.
+MUST_NOT = frozenset({"DeleteSecret", "RestoreSecret", "UpdateSecret"})
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,10 @@ class Aws:
             return rules.described(secret)
         if operation == "ListSecretVersionIds":
             return rules.listed(secret, asked)
+        if operation == "ListSecrets":
+            return {"SecretList": []}
+        if operation in MUST_NOT:
+            rules.check_found(secret)
         if operation != "GetSecretValue":
             raise NotImplementedError(operation)
         rules.check_value(secret, asked)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import insert, select, update
 
 from rotator import failpoints
-from rotator.adapters.state import chain, listings, news, receipts, rows
+from rotator.adapters.state import chain, listings, news, receipts, rows, verification
 from rotator.adapters.state import tables as t
 from rotator.adapters.state.batch import Batch
 from rotator.adapters.state.database import FACTS, RECEIPTS, about, undisturbed
@@ -269,7 +269,7 @@ class SqlClusterStates:
         *kept*: a head of this chain that was kept elsewhere (in the secrets manager).
         """
         async with self._database.reading() as connection:
-            return await chain.first_broken(connection, cluster or chain.SERVICE, kept=kept)
+            return await verification.first_broken(connection, cluster or chain.SERVICE, kept=kept)
 
     @undisturbed
     async def keep(self, receipt: Receipt) -> None:
