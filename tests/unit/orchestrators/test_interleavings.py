@@ -34,11 +34,11 @@ def a_copy(claims: Any, pods: Any, number: int) -> asyncio.Task[None]:
     return asyncio.ensure_future(orchestrator.run(once=True))
 
 
-async def course(seed: int) -> list[Counter[str]]:
+async def course(seed: int, *, minds_uids: bool = True) -> list[Counter[str]]:
     """Two rotations with three copies, one of which is killed now and then; evictions in each."""
     chance = random.Random(seed)
     weather = Weather(chance)
-    pods = Pods(NAMES, weather)
+    pods = Pods(NAMES, weather, minds_uids=minds_uids)
     claims = Claims(pods, weather)
     found = []
     for version in (2, 3):
@@ -66,3 +66,9 @@ def test_no_pod_is_evicted_twice_for_one_version(hundred: int) -> None:
     for seed in range(hundred * 50, hundred * 50 + 50):
         for counts in run(course(seed)):
             assert counts == dict.fromkeys(NAMES, 1), f"seed {seed}"
+
+
+def test_the_courses_find_an_eviction_that_does_not_mind_the_uid() -> None:
+    """Planted: were pods evicted by name alone, some course would evict one twice."""
+    courses = (run(course(seed, minds_uids=False)) for seed in range(200))
+    assert any(max(counts.values()) > 1 for found in courses for counts in found)
