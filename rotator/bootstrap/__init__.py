@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from rotator.adapters.secret_stores.registry import SecretStores
     from rotator.adapters.state.store import State
     from rotator.domain.ids import Fence
+    from rotator.services.workloads import Workloads
     from rotator.settings import Settings
 
 __all__ = [
@@ -158,7 +159,12 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             on_lost=closing.set,
         )
         stack.push_async_callback(leadership.resign)
-        tokens = TokenService(tokens=state.tokens, states=state.clusters, wakeups=wakeups)
+        tokens = TokenService(
+            tokens=state.tokens,
+            states=state.clusters,
+            wakeups=wakeups,
+            workloads=_workloads(stack, settings),
+        )
         changes = Changes(
             states=state.clusters,
             crowds=crowds,
@@ -219,6 +225,14 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             renewals=renewals,
             check_store=stores.cookies.check,
         )
+
+
+def _workloads(stack: AsyncExitStack, settings: Settings) -> Workloads | None:
+    found = parts.workloads(settings)
+    if found is None:
+        return None
+    stack.push_async_callback(found[1])
+    return found[0]
 
 
 def _keyring(

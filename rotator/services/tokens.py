@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rotator.domain.ids import NodeName
     from rotator.ports.state_store import ClusterStates, Tokens
     from rotator.ports.wakeups import Wakeups
+    from rotator.services.workloads import Workloads
 
 ROLES: Final = ("node", "orchestrator", "operator", "auditor", "admin")
 MAX_LIFETIME: Final = timedelta(days=90)
@@ -77,8 +78,14 @@ class TokenService:
     """Makes, checks and revokes tokens. Each is a fact; none holds the secret."""
 
     def __init__(
-        self, *, tokens: Tokens, states: ClusterStates, wakeups: Wakeups | None = None
+        self,
+        *,
+        tokens: Tokens,
+        states: ClusterStates,
+        wakeups: Wakeups | None = None,
+        workloads: Workloads | None = None,
     ) -> None:
+        self.workloads = workloads  #: who shows a platform's token; None: nobody may
         self._tokens = tokens
         self._states = states
         self._wakeups = wakeups
@@ -119,6 +126,8 @@ class TokenService:
     async def authenticate(self, text: str) -> TokenRow:
         """The token that *text* is; `NotAuthenticated`, which does not say why."""
         match = _TOKEN.fullmatch(text)
+        if match is None and self.workloads is not None:
+            return await self.workloads.authenticate(text, now=await self._states.now())
         row = await self._tokens.find(match[1]) if match else None
         # Compared even when there is no such id, so that time does not tell ids apart.
         expected = row.digest if row else "0" * 64

@@ -67,6 +67,20 @@ def test_everything_that_is_set_is_taken(tmp_path: Path) -> None:
     assert (node.tls.key, found.ca_cert, found.leave_on_stop) == (Path("/key"), Path("/ca"), True)
 
 
+def test_one_file_serves_every_pod_of_a_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name takes what the environment says, and is refused where it says nothing."""
+    given = with_node(name="n@$(POD_NAME).nodes.$(SPACE).svc", own_pid_namespace=True)
+    monkeypatch.setenv("SPACE", "prod")
+    assert refusal(tmp_path, given).endswith("nodes[0].name: $(POD_NAME) is not in the environment")
+    monkeypatch.setenv("POD_NAME", "orders-0")
+    [node] = read(tmp_path, given).nodes
+    assert (node.name, node.own_pid_namespace) == ("n@orders-0.nodes.prod.svc", True)
+    monkeypatch.setenv("POD_NAME", "two words")
+    assert "the node's full name is wanted" in refusal(tmp_path, given)
+
+
 @pytest.mark.parametrize(
     ("found", "said"),
     [
@@ -90,6 +104,7 @@ def test_everything_that_is_set_is_taken(tmp_path: Path) -> None:
         (with_node(port=0), "nodes[0].port: a port is wanted"),
         (with_node(epmd_port=65536), "nodes[0].epmd_port: a port is wanted"),
         (with_node(epmd_port=-1), "epmd_port: a port is wanted"),
+        (with_node(own_pid_namespace="yes"), "own_pid_namespace: true or false is wanted"),
         (with_node(boot_format="erlang"), "one of erl, rabbitmq, elixir is wanted"),
         (with_node(cookie_file="/n0/x/../boot"), "/n0/boot: two of them have the same file"),
         ([], "a mapping is wanted"),
