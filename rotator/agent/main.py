@@ -22,6 +22,7 @@ from rotator.agent.loop import NodeAgent
 from rotator.agent.orders import orders_of
 from rotator.agent.server import Server
 from rotator.errors import AgentFileError, BootRefused, ConfigurationError, RotatorError
+from rotator.protocol.address import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,7 +37,6 @@ USAGE: Final = 2
 TIMED_OUT: Final = 6
 DEGRADED: Final = 7
 _CONFIG: Final = "/etc/rotator/agent.yaml"
-_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _ONCE_LOOKS: Final = 40
 _EXAMPLES: Final = """\
 commands:
@@ -120,7 +120,7 @@ def _dump_no_core() -> None:
 
 
 def _refuse_failpoints(settings: AgentSettings) -> None:
-    if failpoints.is_armed() and urlsplit(settings.service).hostname not in _LOOPBACK:
+    if failpoints.is_armed() and not is_loopback(urlsplit(settings.service).hostname or ""):
         raise ConfigurationError(
             f"{failpoints.VARIABLE} is set, and service is not on loopback; unset it"
         )
