@@ -43,7 +43,8 @@ commands:
   run        stay beside the nodes (default)
   boot       write the cookie files of one node, once it may start; then end
   status     what the running agent sees of its nodes
-  leave      a node goes for good: nobody waits for it any more
+  leave      a node goes for good: nobody waits for it any more. Then stop the node and its agent;
+             when one of them is started again, the node is a member again
 
 examples:
   rotator agent --config agent.yaml            run beside the nodes named there

@@ -51,6 +51,7 @@ class FactKind(StrEnum):
     MEMBER_ATTESTED = "MemberAttested"
     MEMBER_LEFT = "MemberLeft"
     MEMBER_EXCUSED = "MemberExcused"
+    MEMBER_RETURNED = "MemberReturned"
     MEMBER_REMOVED = "MemberRemoved"
     UNKNOWN_COOKIE_SEEN = "UnknownCookieSeen"
     RETIRED_COOKIE_SEEN = "RetiredCookieSeen"
@@ -82,6 +83,7 @@ REPEATABLE: Final = frozenset(
         FactKind.MEMBER_ATTESTED,
         FactKind.MEMBER_LEFT,
         FactKind.MEMBER_EXCUSED,
+        FactKind.MEMBER_RETURNED,
         FactKind.MEMBER_REMOVED,
         FactKind.UNKNOWN_COOKIE_SEEN,
         FactKind.RETIRED_COOKIE_SEEN,
