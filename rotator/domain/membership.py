@@ -235,7 +235,7 @@ def _drift(cluster: Cluster, member: Member, now: datetime) -> tuple[Member, tup
 
 
 def strangers(crowd: Crowd, member: Member) -> tuple[str, ...]:
-    """Its foreign links, but those to nodes that are expected and have no agent yet.
+    """Its foreign links, but those to members, and to nodes that are expected and have no agent yet.
 
     Hidden nodes under such a name are none of these, and an emergency excepts nobody.
     """
@@ -243,10 +243,13 @@ def strangers(crowd: Crowd, member: Member) -> tuple[str, ...]:
     if said is None:
         return ()
     is_strict = rotation is not None and rotation.kind is Kind.EMERGENCY
-    if is_strict or not isinstance(expect, frozenset):
+    if is_strict:
         return said.foreign_links
-    awaited = expect - crowd.cluster.members.keys()
-    return tuple(n for n in said.foreign_links if n not in awaited or _is_hidden(said, n))
+    members = crowd.cluster.members
+    known = {name for name, one in members.items() if not one.has_left}
+    if isinstance(expect, frozenset):
+        known |= expect - members.keys()
+    return tuple(n for n in said.foreign_links if n not in known or _is_hidden(said, n))
 
 
 def _new_links(crowd: Crowd, before: Member | None, after: Member) -> tuple[Fact, ...]:

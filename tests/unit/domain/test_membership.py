@@ -403,6 +403,17 @@ def test_an_excused_member_that_leaves_does_not_return() -> None:
     assert FactKind.MEMBER_RETURNED not in _kinds(taken)
 
 
+def test_a_link_to_a_member_is_none_to_a_stranger_but_a_hidden_one_is() -> None:
+    """Its agent may be silent, or it may be excused: it is known; in an emergency nobody is."""
+    links = {"b": False, "c": True, "x": False}
+    a = a_member("a", an_attestation(foreign_links=("b", "c", "x"), links=links))
+    others = [a_member("b", is_excused=True), a_member("c"), a_member("x", has_left=True)]
+    calm = a_crowd(a_cluster(members=[a, *others]))
+    assert membership.strangers(calm, a) == ("c", "x")
+    strict = a_crowd(a_cluster(an_emergency(Phase.LOCKING), members=[a, *others]))
+    assert membership.strangers(strict, a) == ("b", "c", "x")
+
+
 def test_before_init_nobody_returns() -> None:
     """There is no version that it could be on."""
     excused = a_member("a", an_attestation(None, generation=0), is_excused=True)
