@@ -77,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--timeout", type=float, default=300.0, help="boot: seconds to wait for `join` (300)"
     )
+    made.add_argument("--yes", action="store_true", help="leave: taken, and not needed")
     made.add_argument(
         "-o", "--output", choices=["table", "json"], default="table", help="of status"
     )
