@@ -149,7 +149,9 @@ def test_an_undeclared_cluster_is_frozen(kind: Kind) -> None:
 def test_a_cluster_whose_state_was_lost_says_so_and_not_that_it_has_no_cookie(kind: Kind) -> None:
     """It is frozen by name, for an emergency too: there is no version here to go over."""
     lost = Blocker(code="state_store_lost", subject="frozen", detail="run rotator recover")
-    cluster = Cluster(name=NAME, blockers=(Standing(blocker=lost, since=NOW),))
+    waits = Blocker(code="store_busy", subject="secrets manager")
+    standing = tuple(Standing(blocker=one, since=NOW) for one in (waits, lost))
+    cluster = Cluster(name=NAME, blockers=standing)
     with pytest.raises(ClusterFrozen, match="rotator recover"):
         commands.why_not_start(a_crowd(cluster), kind, force=True)
 
