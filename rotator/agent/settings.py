@@ -17,6 +17,7 @@ from rotator.agent.files import NodeFiles
 from rotator.beam import tls
 from rotator.domain.ids import NODE_NAME, NodeName
 from rotator.errors import ConfigurationError
+from rotator.protocol.address import USE_HTTPS, in_the_clear
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -128,6 +129,7 @@ def _settings(found: Any) -> AgentSettings:  # noqa: ANN401 - YAML
     top = _checked(found, _TOP, _NEEDED, "")
     nodes = tuple(_node(one, f"nodes[{place}]") for place, one in enumerate(top["nodes"]))
     _no_two_alike(nodes)
+    _require_safe(top["service"])
     return AgentSettings(
         service=top["service"],
         cluster=top["cluster"],
@@ -137,6 +139,12 @@ def _settings(found: Any) -> AgentSettings:  # noqa: ANN401 - YAML
         ca_cert=_path(top.get("ca_cert")),
         leave_on_stop=top.get("leave_on_stop", False),
     )
+
+
+def _require_safe(service: str) -> None:
+    why = in_the_clear(service) if service.isprintable() else None
+    if why is not None:
+        raise ConfigurationError(f"service: {why}: {USE_HTTPS}")
 
 
 def _node(found: Any, where: str) -> NodeSettings:  # noqa: ANN401 - YAML

@@ -15,7 +15,7 @@ from tests.support.certificates import Authority
 
 NODE: dict[str, Any] = {"name": "n0@h", "cookie_file": "/n0/cookie", "boot_file": "/n0/boot"}
 WHOLE: dict[str, Any] = {
-    "service": "http://h:1",
+    "service": "https://h:1",
     "cluster": "orders",
     "token_file": "/token",
     "state_dir": "/state",
@@ -146,6 +146,20 @@ def test_no_two_nodes_share_a_name_or_a_file(
 ) -> None:
     """In an emergency each node has a cookie of its own, so a shared file cannot be right."""
     assert said in refusal(tmp_path, {**WHOLE, "nodes": [NODE, {**NODE, **other}]})
+
+
+@pytest.mark.parametrize("host", ["rotator.example.com", "10.0.0.1:8400", "[fd00::1]:8400"])
+def test_no_token_crosses_a_network_in_the_clear(tmp_path: Path, host: str) -> None:
+    """Plain http to another host is refused before anything is sent, with what to write."""
+    told = refusal(tmp_path, {**WHOLE, "service": f"http://{host}"})
+    assert "service: the token would cross the network to" in told
+    assert "https://" in told
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "[::1]:1", "localhost"])
+def test_plain_http_to_this_machine_is_taken(tmp_path: Path, host: str) -> None:
+    """Nobody listens on the way to oneself."""
+    assert read(tmp_path, {**WHOLE, "service": f"http://{host}"}).service == f"http://{host}"
 
 
 def test_a_file_that_is_not_there_is_said_with_what_to_do(tmp_path: Path) -> None:
