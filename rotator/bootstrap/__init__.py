@@ -34,7 +34,7 @@ from rotator.services.attestations import Attestations
 from rotator.services.beginnings import Beginnings
 from rotator.services.changes import Changes
 from rotator.services.commands import Commands
-from rotator.services.crowds import Crowds
+from rotator.services.crowds import BEAT, Crowds
 from rotator.services.documents import Documents
 from rotator.services.executor import Executor
 from rotator.services.fleet import Fleet
@@ -71,9 +71,9 @@ log = logging.getLogger(__name__)
 
 App = Any  #: an ASGI application
 
-_BEAT: Final = timedelta(seconds=1)
+_BEAT: Final = timedelta(seconds=BEAT)
 _RENEWAL: Final = timedelta(minutes=1)
-_FLUSH: Final = timedelta(seconds=15)  #: of heartbeats, at most; see `beats.flush_every`
+_FLUSH: Final = timedelta(seconds=15)
 
 
 def _refuse_failpoints(settings: Settings) -> None:
@@ -133,7 +133,7 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
         async def begin(fence: Fence) -> Reconciler:
             documents.forget()
             # What is declared is what the leader's file says, as its policies are.
-            await state.clusters.declare(list(crowds.policies), now=crowds.serving_since)
+            await state.clusters.declare(crowds.policies.keys(), now=crowds.serving_since)
             return Reconciler(
                 states=state.clusters,
                 documents=documents,
@@ -286,7 +286,7 @@ async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
         sockets = [listener.bind() for listener in listeners]
         metronome = Metronome()
         metronome.every(_BEAT, beats.forgiving(service.leadership.tick))
-        metronome.every(beats.flush_every(settings, _FLUSH), beats.forgiving(service.crowds.flush))
+        metronome.every(_BEAT, beats.forgiving(service.crowds.beat))
         metronome.every(_FLUSH, beats.forgiving(service.tokens.flush_used))
         metronome.every(
             _RENEWAL, beats.forgiving(beats.of_leader(service.leadership, service.renewals.tick))

@@ -16,7 +16,7 @@ from rotator.adapters.state.store import State, open_postgres
 from rotator.domain.cluster import Blocker, Change, Standing
 from rotator.domain.ids import ClusterName
 from rotator.errors import AnotherProcess, FenceLost
-from rotator.testing.state.values import NOW, ORDERS, PAYMENTS, a_fact, a_token, declared, loaded
+from rotator.testing.state.values import NOW, ORDERS, PAYMENTS, A, a_fact, a_token, declared, loaded
 from tests.support import postgres
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ async def test_other_replicas_hear_of_a_change_when_it_is_stored(
     await asyncio.sleep(0)
     with pytest.raises(FenceLost):
         await one.clusters.save(before, Change(cluster=before.next_generation()), fence=99)
-    await one.clusters.touch({})
+    await one.clusters.touch(ORDERS, {A: NOW})
     await one.clusters.save(before, Change(cluster=before.next_generation()))
     assert await asyncio.gather(*waiters) == [True, True]
     await one.tokens.add(a_token(1))
