@@ -36,6 +36,11 @@ def cluster_columns(cluster: Cluster) -> dict[str, Any]:
     return {name: to_json(getattr(cluster, name)) for name in names}
 
 
+def head_columns(head: FactsHead) -> dict[str, Any]:
+    """The head of the cluster's facts, as columns of its row."""
+    return {"facts_seq": head.seq, "facts_hash": head.hash}
+
+
 async def read_cluster(connection: AsyncConnection, name: ClusterName) -> Cluster:
     """The aggregate; the cluster must be there."""
     row = (await connection.execute(select(t.clusters).where(t.clusters.c.name == name))).one()
