@@ -1,8 +1,8 @@
 """How much one caller may ask for: so that a flood costs those who make it, and nodes nothing.
 
-Everything is decided in memory before a token is looked up or a body is read. A token that was
-good keeps its own allowance, whatever others send from its address and whatever ids they guess:
-allowances belong to digests of whole tokens, and only those that were good have one.
+Everything is decided in memory before a token is looked up or a body is read. A good token has its
+own allowance, whatever others send from its address and whatever ids they guess: allowances belong
+to digests of whole tokens, and only those that are known as good have one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rotator.api.doors import network
 from rotator.errors import RotatorError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+    from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator
 
 log = logging.getLogger(__name__)
 
@@ -159,6 +159,15 @@ class Throttle:
         digest = _digest(credentials)
         if self.limits is not None and digest is not None:
             self._good.put(digest, SHARED if is_shared else 1)
+
+    def expect(self, tokens: Iterable[tuple[str, bool]]) -> None:
+        """Good tokens that may come: SHA-256 (hex), and whether it is for many nodes.
+
+        So a token passes by what strangers send from its address also when it is used the first
+        time. Whether it still is good is looked up each time that it comes.
+        """
+        for digest, is_shared in tokens:
+            self._good.put(bytes.fromhex(digest), SHARED if is_shared else 1)
 
     @asynccontextmanager
     async def at_work(self, *, is_node: bool) -> AsyncIterator[None]:

@@ -72,6 +72,7 @@ log = logging.getLogger(__name__)
 App = Any  #: an ASGI application
 
 _BEAT: Final = timedelta(seconds=BEAT)
+_NEWCOMERS: Final = timedelta(seconds=5)
 _RENEWAL: Final = timedelta(minutes=1)
 _FLUSH: Final = timedelta(seconds=15)
 
@@ -287,6 +288,9 @@ async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
         metronome = Metronome()
         metronome.every(_BEAT, beats.forgiving(service.leadership.tick))
         metronome.every(_BEAT, beats.forgiving(service.crowds.beat))
+        acquaint = beats.forgiving(beats.acquaintance(service.tokens, service.throttle))
+        await acquaint()
+        metronome.every(_NEWCOMERS, acquaint)
         metronome.every(_FLUSH, beats.forgiving(service.tokens.flush_used))
         metronome.every(
             _RENEWAL, beats.forgiving(beats.of_leader(service.leadership, service.renewals.tick))

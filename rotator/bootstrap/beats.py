@@ -11,6 +11,7 @@ from rotator.errors import RotatorError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from rotator.api.throttle import Throttle
     from rotator.domain.ids import ClusterName
     from rotator.services.leadership import Leadership
     from rotator.services.tokens import TokenService
@@ -36,6 +37,15 @@ class Ears:
     def token_was_revoked(self) -> None:
         """See the port."""
         self.tokens.revocations += 1
+
+
+def acquaintance(tokens: TokenService, throttle: Throttle) -> Callable[[], Awaitable[None]]:
+    """Tell the throttle which tokens are good before they come."""
+
+    async def look() -> None:
+        throttle.expect(await tokens.newcomers())
+
+    return look
 
 
 def of_leader(

@@ -265,6 +265,12 @@ class Tokens(Protocol):
         """Every token, newest first."""
         ...
 
+    async def usable(
+        self, *, now: datetime, since: datetime | None = None
+    ) -> tuple[tuple[str, str], ...]:
+        """Digest and nodes of those neither revoked nor expired, made after *since*, oldest first."""
+        ...
+
     async def revoke(self, token_id: str, *, now: datetime) -> bool:
         """Whether there was such a token that was not revoked yet."""
         ...

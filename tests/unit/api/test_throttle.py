@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from contextlib import AsyncExitStack
 
 import pytest
@@ -82,6 +83,16 @@ def test_strangers_cost_their_address_and_no_good_token(gate, clock):
     assert let_in(gate, 1, credentials="guess", address="192.0.2.2") == 1
     clock.now += 1
     assert let_in(gate, 1000, credentials="guess") == throttle.STRANGERS_PER_SECOND
+
+
+def test_a_good_token_that_never_came_is_no_stranger(gate):
+    """After a restart, too: what floods an address of many shuts out none of them."""
+    gate.expect([(hashlib.sha256(b"new").hexdigest(), False)])
+    assert let_in(gate, 1000, credentials="guess") == throttle.STRANGERS_BURST
+    gate.knock(HOME, "new")
+    gate.failed(HOME, "new")
+    with pytest.raises(TooManyRequests):
+        gate.knock(HOME, "new")
 
 
 def test_one_host_with_many_ipv6_addresses_is_one_address(gate):
