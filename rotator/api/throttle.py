@@ -118,7 +118,7 @@ class Throttle:
         self._tokens: _Kept[bytes, Allowance] = _Kept(MAX_KEPT)
         self._good: _Kept[bytes, int] = _Kept(MAX_KEPT)
         self._strangers: _Kept[str, Allowance] = _Kept(MAX_KEPT)
-        self._waiting: Counter[tuple[str, str]] = Counter()
+        self._waiting: Counter[tuple[str, str, str]] = Counter()
         self._places = asyncio.Semaphore(OTHERS_AT_WORK)
         self._refused = 0
         self._said_at = float("-inf")
@@ -187,22 +187,28 @@ class Throttle:
             self._places.release()
 
     @contextmanager
-    def waiting(self, token: str, what: str) -> Iterator[None]:
-        """While one waits for something to happen; `TooManyRequests` if it waits too often."""
-        key = (token, what)
-        if self.limits is not None and self._waiting[key] >= self.limits.long_polls:
-            self._say("waiting")
-            raise TooManyRequests(
-                f"this token waits {self.limits.long_polls} times already"
-                " (limits.long_polls); end one, or come back later"
-            )
-        self._waiting[key] += 1
+    def waiting(self, token: str, what: str, *, cluster: str = "") -> Iterator[None]:
+        """While one waits for something to happen; `TooManyRequests` if it waits too often.
+
+        So often for each *what* (a node), and `SHARED` times as often in all of the cluster: who
+        holds a token for a pattern of nodes can make names up.
+        """
+        most = {(token, cluster, what): 1, (token, cluster, ""): SHARED}
+        for key, times in most.items():
+            if self.limits and self._waiting[key] >= self.limits.long_polls * times:
+                self._say("waiting")
+                raise TooManyRequests(
+                    f"this token waits {self._waiting[key]} times already"
+                    " (limits.long_polls); end one, or come back later"
+                )
+        self._waiting.update(most.keys())
         try:
             yield
         finally:
-            self._waiting[key] -= 1
-            if not self._waiting[key]:
-                del self._waiting[key]
+            self._waiting.subtract(most.keys())
+            for key in most:
+                if not self._waiting[key]:
+                    del self._waiting[key]
 
     def _stranger(self, place: str) -> Allowance:
         found = self._strangers.get(place) or Allowance(STRANGERS_BURST, self._clock())

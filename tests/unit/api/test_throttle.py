@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 
 import pytest
 from hypothesis import given
@@ -142,6 +142,18 @@ def test_a_token_waits_so_often_at_once_and_no_more(gate):
         with pytest.raises(TooManyRequests, match=r"limits\.long_polls"), gate.waiting("t", "a"):
             pass
         with gate.waiting("t", "b"), gate.waiting("u", "a"):
+            pass
+    assert not gate._waiting
+
+
+def test_a_token_for_many_nodes_waits_for_no_more_by_making_names_up(gate):
+    """All its names of one cluster together have a bound, and those of another one their own."""
+    with ExitStack() as stack:
+        for number in range(2 * throttle.SHARED):
+            stack.enter_context(gate.waiting("t", f"rabbit@{number}", cluster="orders"))
+        with pytest.raises(TooManyRequests), gate.waiting("t", "rabbit@new", cluster="orders"):
+            pass
+        with gate.waiting("t", "rabbit@new", cluster="billing"):
             pass
     assert not gate._waiting
 
