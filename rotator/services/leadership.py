@@ -205,7 +205,6 @@ class Leadership:
         asked_at = time.monotonic()
         await self._lease.renew()
         self._note(asked_at)
-        self._crowds.in_touch(now=await self._states.now())
 
     def _note(self, asked_at: float) -> None:
         if self._lease.life is not None:
