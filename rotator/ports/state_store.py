@@ -106,8 +106,11 @@ class ClusterStates(Protocol):
         """
         ...
 
-    async def touch(self, cluster: ClusterName, seen: Mapping[NodeName, datetime]) -> None:
-        """Move members' last_seen forward; changes no revision. No members are passed over."""
+    async def touch(self, seen: Mapping[ClusterName, Mapping[NodeName, datetime]]) -> None:
+        """Move members' last_seen forward, in one transaction; whoever is no member is passed over.
+
+        It changes no revision. Other writers of these clusters wait for it.
+        """
         ...
 
     async def stand(self, cluster: Cluster, *, fence: Fence | None = None) -> None:

@@ -25,6 +25,8 @@ OUT_OF_TOUCH: Final = 5.0
 BEAT: Final = 1.0
 #: Seconds that a heartbeat may be in memory alone, whatever node_ttl is.
 _LONGEST: Final = 15.0
+#: Clusters whose heartbeats are written together; whoever changes one of them waits so long.
+_AT_A_TIME: Final = 10
 
 #: Of a cluster that is not declared any more: nothing is decided for it, it is shown.
 _UNDECLARED = RotationPolicy(expect=None)
@@ -104,17 +106,19 @@ class Crowds:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write the heartbeats that are only in memory, each cluster's by itself.
+        """Write the heartbeats that are only in memory, of a few clusters at a time.
 
         What could not be written stays there, and its turn is the last one.
         """
-        began_at = time.monotonic()
-        for cluster in tuple(self._unwritten):
-            heard = self._unwritten.pop(cluster)
+        began_at, left = time.monotonic(), list(self._unwritten)
+        while left:
+            writing, left = left[:_AT_A_TIME], left[_AT_A_TIME:]
+            heard = {name: self._unwritten.pop(name) for name in writing}
             try:
-                await self._states.touch(cluster, heard)
+                await self._states.touch(heard)
             except BaseException:
-                self._unwritten[cluster] = heard | self._unwritten.get(cluster, {})
+                for name, nodes in heard.items():
+                    self._unwritten[name] = nodes | self._unwritten.pop(name, {})
                 raise
         self._flushed_at = began_at
 

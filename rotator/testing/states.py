@@ -124,13 +124,14 @@ class MemoryClusterStates:
         chain.append(link)
         self._facts.append(link)
 
-    async def touch(self, cluster: ClusterName, seen: Mapping[NodeName, datetime]) -> None:
+    async def touch(self, seen: Mapping[ClusterName, Mapping[NodeName, datetime]]) -> None:
         """See the port."""
-        for node, at in seen.items():
-            there = self._clusters[cluster]
-            member = there.members.get(node)
-            if member is not None and member.last_seen < at:
-                self._clusters[cluster] = there.with_member(replace(member, last_seen=at))
+        for name, nodes in seen.items():
+            for node, at in nodes.items():
+                cluster = self._clusters[name]
+                member = cluster.members.get(node)
+                if member is not None and member.last_seen < at:
+                    self._clusters[name] = cluster.with_member(replace(member, last_seen=at))
 
     async def stand(self, cluster: Cluster, *, fence: Fence | None = None) -> None:
         """See the port."""

@@ -279,7 +279,7 @@ async def test_other_replicas_hear_of_a_change_when_it_is_stored(
     await asyncio.sleep(0)
     with pytest.raises(FenceLost):
         await one.clusters.save(before, Change(cluster=before.next_generation()), fence=99)
-    await one.clusters.touch(ORDERS, {A: NOW})
+    await one.clusters.touch({ORDERS: {A: NOW}})
     await one.clusters.save(before, Change(cluster=before.next_generation()))
     assert await asyncio.gather(*waiters) == [True, True]
     await one.tokens.add(a_token(1))

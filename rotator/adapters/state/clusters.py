@@ -144,15 +144,10 @@ class SqlClusterStates:
         return saved
 
     @undisturbed
-    async def touch(self, cluster: ClusterName, seen: Mapping[NodeName, datetime]) -> None:
+    async def touch(self, seen: Mapping[ClusterName, Mapping[NodeName, datetime]]) -> None:
         """See the port."""
-        async with self._database.transaction(about(cluster)) as connection:
-            await rows.touch_members(connection, cluster, seen)
-            await connection.execute(
-                update(t.clusters)
-                .where(t.clusters.c.name == cluster)
-                .values(touched=t.clusters.c.touched + 1)
-            )
+        async with self._database.transaction(*map(about, seen)) as connection:
+            await rows.touch_members(connection, seen)
 
     @undisturbed
     async def stand(self, cluster: Cluster, *, fence: Fence | None = None) -> None:

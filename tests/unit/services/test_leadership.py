@@ -69,17 +69,17 @@ class FakeStates:
     """The clock and heartbeats of a state store."""
 
     fails: Exception | None = None
-    touched: list[tuple[Any, dict[Any, datetime]]] = field(default_factory=list)
+    touched: list[dict[Any, dict[Any, datetime]]] = field(default_factory=list)
 
     async def now(self) -> datetime:
         """Ours."""
         return datetime.now(UTC)
 
-    async def touch(self, cluster: Any, seen: dict[Any, datetime]) -> None:
+    async def touch(self, seen: dict[Any, dict[Any, datetime]]) -> None:
         """Written down, or not."""
         if self.fails is not None:
             raise self.fails
-        self.touched.append((cluster, seen))
+        self.touched.append(seen)
 
 
 @dataclass
@@ -223,20 +223,23 @@ async def test_heartbeats_that_could_not_be_written_are_written_later() -> None:
     states.fails = None
     await crowds.flush()
     await crowds.flush()
-    assert states.touched == [(NAME, {A: NOW, "rabbit@b": NOW})]
+    assert states.touched == [{NAME: {A: NOW, "rabbit@b": NOW}}]
 
 
-async def test_each_clusters_heartbeats_are_written_by_themselves() -> None:
-    """What fails for one cluster is repeated last: it costs no other one its turn twice."""
-    states = FakeStates(fails=StateUnavailable("this one is locked"))
+async def test_heartbeats_are_written_of_a_few_clusters_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So no save waits for all of them; and what fails for some is repeated last."""
+    monkeypatch.setattr(module, "_AT_A_TIME", 2)
+    states = FakeStates(fails=StateUnavailable("one of these is locked"))
     crowds = Crowds(states, {}, serving_since=NOW)  # type: ignore[arg-type]
-    for name in ("one", "two", "three"):
+    for name in ("one", "two", "three", "four", "five"):
         crowds.heard(name, A, at=NOW)  # type: ignore[arg-type]
     with pytest.raises(StateUnavailable):
         await crowds.flush()
     states.fails = None
     await crowds.flush()
-    assert states.touched == [(name, {A: NOW}) for name in ("two", "three", "one")]
+    assert [list(seen) for seen in states.touched] == [["three", "four"], ["five", "one"], ["two"]]
 
 
 async def test_a_shorter_node_ttl_holds_for_the_heartbeats_at_once(
