@@ -163,23 +163,33 @@ async def test_a_failed_read_makes_no_kept_document_fresh(world: World) -> None:
             await documents.read(CLUSTER)
 
 
-async def fail_reads(world: World) -> None:
-    """Let every read of the secrets manager fail from now on."""
+async def fail_reads(world: World) -> list[Any]:
+    """Let every read of the secrets manager fail from now on; each one is in the list."""
+    asked: list[Any] = []
 
-    async def away(_cluster: Any) -> Any:
+    async def away(cluster: Any) -> Any:
+        asked.append(cluster)
         raise StoreUnreachable
 
     world.cookies.read = away  # type: ignore[method-assign]
+    return asked
+
+
+async def until_looked(world: World, asked: list[Any]) -> None:
+    """A whole pass has begun and ended since: the one after it has read the secrets manager, too."""
+    wanted = len(asked) + 2
+    async with asyncio.timeout(60):
+        while len(asked) < wanted:
+            world.reconciler.poke(CLUSTER)
+            await asyncio.sleep(0.02)
 
 
 async def test_an_outage_stays_named_since_it_began(world: World) -> None:
     """On a cluster with nothing under way, the outage blocks by name, with one and the same since."""
-    await fail_reads(world)
+    asked = await fail_reads(world)
     since = set()
     for _ in range(6):
-        await asyncio.sleep(1.1)
-        world.reconciler.poke(CLUSTER)
-        await asyncio.sleep(0.05)
+        await until_looked(world, asked)
         found = (await world.call("GET", f"/v1/clusters/{CLUSTER}")).json()["blockers"]
         assert [blocker["code"] for blocker in found] == ["store_unreachable"]
         since.add(found[0]["since"])

@@ -116,7 +116,7 @@ class World:
         assert answer.status_code == 202, answer.text
         await self.until(cluster, lambda found: found["state"] == "stable")
 
-    async def until(self, cluster: str, condition: Any, *, seconds: float = 10) -> dict[str, Any]:
+    async def until(self, cluster: str, condition: Any, *, seconds: float = 60) -> dict[str, Any]:
         """The cluster once the condition holds of it."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -131,6 +131,12 @@ class World:
         answer = await self.call("POST", f"/v1/clusters/{cluster}/rotations", json=body)
         assert answer.status_code == 202, answer.text
         return dict(answer.json())
+
+    async def until_waiting(self, count: int = 1) -> None:
+        """So many requests wait for a change."""
+        async with asyncio.timeout(60):
+            while self.app.state.looks.waiting < count:
+                await asyncio.sleep(0.01)
 
     async def desired(self, cluster: str = "orders", **query: Any) -> httpx.Response:
         """What the node gets."""

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from rotator.adapters.state.postgres.server import Server
 
 CHANNEL: Final = "rotator"
-_CONNECTIONS: Final = 12
+_POOL: Final = 12  #: connections of a pool
 _STAY_OPEN: Final = 6  #: of them
+CONNECTIONS: Final = _POOL + 2  #: of a replica at most; one listens, one is for the lease
 _POOL_SECONDS: Final = 8.0  #: to wait for one
 _LOCKS: Final = 0x726F7461  #: the first half of the key of our advisory locks: "rota"
 
@@ -53,7 +54,7 @@ _CLOCK: Final = text("SELECT clock_timestamp()")
 class PostgresDatabase:
     """`database.Database`. Nothing is open before the first use."""
 
-    def __init__(self, server: Server, *, replica: str, connections: int = _CONNECTIONS) -> None:
+    def __init__(self, server: Server, *, replica: str, connections: int = _POOL) -> None:
         self.server = server
         self.replica = replica  #: who tells: news of our own can be told apart
         self._engine = create_async_engine(
