@@ -95,7 +95,8 @@ async def _admitted(request: Request, endpoint: object) -> AsyncIterator[None]:
     if request.method not in _BODILESS:
         await bodies.read(request)
     throttle: Throttle = request.app.state.throttle
-    async with throttle.at_work(is_node=principal_of(request).role is Role.NODE):
+    async with throttle.at_work(is_node=principal_of(request).role is Role.NODE) as place:
+        request.state.place = place
         yield
 
 

@@ -54,11 +54,11 @@ def take(
     """
     cluster, rotation, now = crowd.cluster, crowd.cluster.rotation, crowd.now
     version = rollout.target(crowd)
+    if rotation is None or version is None:
+        return Change(cluster=cluster)
     ready = [n for n in rollout.claimable(crowd) if among is None or n in among]
     facts = []
     for claim_id, node in zip(ids, ready, strict=False):
-        if rotation is None or version is None:
-            break
         said = cluster.members[node].attestation
         claim = Claim(
             id=claim_id,

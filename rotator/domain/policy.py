@@ -34,7 +34,6 @@ class Strategy(StrEnum):
     """How nodes are restarted."""
 
     ROLLING = "rolling"  #: no more than `max_unavailable` at once
-    STOP_THE_WORLD = "stop_the_world"  #: all are stopped, then all are started
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Kind, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from rotator.domain.claim import Claim
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 HOUR: Final = timedelta(hours=1)
 _PHASES: Final = frozenset({Phase.ROLLING_OUT, Phase.GRACE, Phase.ROLLING_BACK})
+_SHARED: Final = frozenset(
+    {"rollout", "operator", "clock", "frozen"}
+)  #: subjects that are no nodes
 _GONE: Final = frozenset({Liveness.EXCUSED, Liveness.LEFT})
 
 
@@ -52,8 +55,8 @@ def outlook(crowd: Crowd) -> Outlook:
     if version is None:
         return Outlook(unavailable=away)
     ready = claimable(crowd)
-    queued = tuple(_awaiting(crowd, (m for m in candidates(crowd) if m.name not in ready)))
-    waiting = (*obstacles(crowd), *_under_way(crowd), *queued)
+    queued = _awaiting(crowd, (m for m in candidates(crowd) if m.name not in ready))
+    waiting = _each_once((*obstacles(crowd), *_under_way(crowd), *queued))
     restarted = sum(_uses(crowd.cluster, member) == version for member in crowd.awaited())
     return Outlook(
         version=version, next=ready, waiting=waiting, unavailable=away, restarted=restarted
@@ -96,7 +99,16 @@ def needs_restart(crowd: Crowd, member: Member) -> bool:
     if version is None or rotation is None or adoption.fresh(member, rotation) is None:
         return False
     uses = _uses(crowd.cluster, member)
-    return uses is not None and uses != version and uses in crowd.cluster.accepted()
+    if uses is None or uses == version or uses not in crowd.cluster.accepted():
+        return False
+    return member.last_seen > _last_ended(crowd.cluster, member.name, before=member.joined_at)
+
+
+def _last_ended(cluster: Cluster, node: NodeName, *, before: datetime) -> datetime:
+    """When the last restart ended that may have been carried out; what was heard then is too old."""
+    begun = (c for c in cluster.claims.values() if c.node == node and c.restarting_at is not None)
+    ends = (claim.ended_at for claim in begun if claim.ended_at is not None)
+    return max(ends, default=before - timedelta(seconds=1))
 
 
 def is_as_it_was(crowd: Crowd, member: Member) -> bool:
@@ -283,11 +295,23 @@ def _under_way(crowd: Crowd) -> Iterator[Blocker]:
             yield Blocker(code="restarting", subject=claim.node, detail=detail)
 
 
-def _awaiting(crowd: Crowd, members: Iterator[Member]) -> Iterator[Blocker]:
+def _awaiting(crowd: Crowd, members: Iterable[Member]) -> Iterator[Blocker]:
     for member in members:
         uses = _uses(crowd.cluster, member)
         detail = f"uses version {uses} until an orchestrator restarts it"
         yield Blocker(code="awaiting_restart", subject=member.name, detail=detail)
+
+
+def _each_once(blockers: Iterable[Blocker]) -> tuple[Blocker, ...]:
+    """Of each node what comes first: that its restart failed tells more than that it is awaited."""
+    found: dict[str, Blocker] = {}
+    shared = []
+    for blocker in blockers:
+        if blocker.subject in _SHARED:
+            shared.append(blocker)
+        else:
+            found.setdefault(blocker.subject, blocker)
+    return (*shared, *found.values())
 
 
 def laggards(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
@@ -296,9 +320,11 @@ def laggards(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
     if target(crowd) is None:
         yield from behind
         return
-    found = (*_under_way(crowd), *_awaiting(crowd, iter(candidates(crowd))))
-    yield from found
-    named = {blocker.subject for blocker in found}
-    yield from (blocker for blocker in behind if blocker.subject not in named)
-    if candidates(crowd):
-        yield from (blocker for blocker in obstacles(crowd) if blocker.code != "held")
+    waiting = candidates(crowd)
+    keeps = obstacles(crowd) if waiting else _stopped(crowd)
+    if set(unavailable(crowd)) <= {claim.node for claim in crowd.cluster.open_claims()}:
+        # It goes on: that a place is taken by who restarts just now is nothing to look at.
+        keeps = (blocker for blocker in keeps if blocker.code != "max_unavailable")
+    found = (*keeps, *_under_way(crowd), *_awaiting(crowd, waiting), *behind)
+    # That it is held is said at every gate.
+    yield from (blocker for blocker in _each_once(found) if blocker.code != "held")

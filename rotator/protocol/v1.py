@@ -151,7 +151,7 @@ class Rollout:
 
     cluster: str
     revision: int  #: for ``?revision=``; grows with every change of the cluster
-    strategy: str  #: rolling, or stop_the_world; ``hot``: nodes adopt without a restart
+    strategy: str  #: rolling; ``hot``: nodes adopt without a restart, and nothing is claimed
     rotation: str | None
     phase: str | None
     version: int | None  #: that nodes shall come up with; None: nothing is rolled out just now

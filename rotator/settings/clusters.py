@@ -102,7 +102,7 @@ class Rollout(Section):
     """How nodes are restarted, where that is how they get a new cookie."""
 
     strategy: Strategy = Strategy.ROLLING
-    #: rolling: no more at once than may be down. stop_the_world: all are stopped, then all started.
+    #: No more at once than may be down. stop_the_world is not in this version.
     max_unavailable: Annotated[Count, Field(ge=1, le=1000)] = 1
     #: How many members may be down at once; whoever is lost, or not healthy, counts.
     order: Annotated[tuple[NodeName, ...], BeforeValidator(_order)] = ()

@@ -11,6 +11,8 @@ from rotator.settings.source import Place, Problem, Source, name_of
 from rotator.settings.state_stores import STATES
 from rotator.settings.values import suggestion
 
+#: What the design has and this version has not: refused, rather than accepted and not done.
+_LATER: Final = ("stop_the_world",)
 _KINDS: Final = {"auth": METHODS, "state_store": STATES}
 _SECRETS: Final = frozenset({"token", "secret_id", "jwt", "password", "secret", "cookie"})
 _EXAMPLES: Final = {
@@ -94,7 +96,13 @@ def _which(source: Source, place: Place) -> tuple[str, Any]:
     return f"{which}{meant}", source.mark(inner)
 
 
+def _known(message: str) -> list[str]:
+    return re.findall(r"'([^']+)'", message)
+
+
 def _choice(source: Source, place: Place, message: str) -> str:
     given = source.value(place)
-    known = re.findall(r"'([^']+)'", message)
+    if given in _LATER:
+        return f"{given} is not in this version; known are: {', '.join(_known(message))}"
+    known = _known(message)
     return f"this is one of: {', '.join(known)}{suggestion(given, known)}"

@@ -287,8 +287,10 @@ clusters:
     [
         (
             "rollout: {strategy: roling}",
-            "rollout.strategy: this is one of: rolling, stop_the_world",
+            "rollout.strategy: this is one of: rolling; did you mean",
         ),
+        ("rollout: {strategy: stop_the_world}", "rollout.strategy: stop_the_world is not in this"),
+        ("rollout: {strategy: [1]}", "rollout.strategy: this is one of: rolling"),
         ("rollout: {max_unavailable: 0}", "rollout.max_unavailable: should be greater than"),
         ("rollout: {order: nmae}", "rollout.order: write `name`, or a list of node names"),
         ("rollout: {order: []}", "rollout.order: write `name`, or a list of node names"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from contextlib import nullcontext
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Final
@@ -33,6 +32,8 @@ from rotator.errors import InputError
 from rotator.protocol import v1
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from rotator.api.throttle import Throttle
     from rotator.domain.cluster import Cluster
     from rotator.domain.rotation import Rotation
@@ -64,27 +65,44 @@ async def show(request: Request) -> Response:
         return numbered(rollouts.rollout(await services.claims.report(name)))
 
     found = await look()
-    throttle: Throttle = request.app.state.throttle
-    ends_at = time.monotonic() + longpoll.with_jitter(poll.wait)
-    with throttle.waiting(principal.id, _WAITS) if poll.wait else nullcontext():
-        while found.revision == poll.generation and not services.closing.is_set():
-            left = ends_at - time.monotonic()
-            if left <= 0 or await request.is_disconnected():
-                break
-            # Waiting begins before looking: a change between the two would be missed.
-            woken = asyncio.ensure_future(services.wakeups.wait(name, seconds=min(left, _LOOK)))
-            try:
-                await asyncio.sleep(0)
-                await still_allowed()
-                found = await look()
-                if found.revision == poll.generation:
-                    await woken
-            finally:
-                woken.cancel()
+    if poll.wait and found.revision == poll.generation:
+        throttle: Throttle = request.app.state.throttle
+        looks: longpoll.Looks = request.app.state.looks
+        with throttle.waiting(principal.id, _WAITS):
+            async with throttle.resting(request.state.place), looks.counted():
+                found = await _changed(request, look, poll=poll, still_allowed=still_allowed)
+        await still_allowed()
     tag = longpoll.etag(name, found.revision)
     if longpoll.is_known(poll, name, found.revision):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"etag": tag})
     return answered(found, etag=tag)
+
+
+async def _changed(
+    request: Request,
+    look: Callable[[], Awaitable[v1.Rollout]],
+    *,
+    poll: longpoll.Poll,
+    still_allowed: Callable[[], Awaitable[None]],
+) -> v1.Rollout:
+    """The rollout once it is another one, or as it is when the time is over."""
+    services = services_of(request)
+    name = ClusterName(request.path_params["cluster"])
+    ends_at = time.monotonic() + longpoll.with_jitter(poll.wait)
+    while True:
+        left = ends_at - time.monotonic()
+        # Waiting begins before looking: a change between the two would be missed.
+        woken = asyncio.ensure_future(services.wakeups.wait(name, seconds=max(0, min(left, _LOOK))))
+        try:
+            await asyncio.sleep(0)
+            await still_allowed()
+            found = await look()
+            is_over = left <= 0 or services.closing.is_set() or await request.is_disconnected()
+            if found.revision != poll.generation or is_over:
+                return found
+            await woken
+        finally:
+            woken.cancel()
 
 
 def numbered(found: v1.Rollout) -> v1.Rollout:
