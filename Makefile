@@ -60,7 +60,7 @@ demo: setup  ## Three real nodes, two rotations, an intruder, the proof, and not
 	$(BIN)/rotator demo
 
 .PHONY: bench
-bench: setup  ## Service and agent: start, memory, rotation, emergency, as numbers and ratios
+bench: setup  ## Service and agent: start, memory, rotation, emergency, hand-over, as numbers and ratios
 	@.ci/packages erlang
 	@command -v argon2 >/dev/null || { $(call debian,argon2); }
 	$(BIN)/python -m tests.bench
@@ -71,7 +71,8 @@ soak: setup packages  ## Rotations of twenty nodes, RabbitMQ, three replicas, de
 	$(BIN)/python -m pytest -q -s tests/soak
 	ROTATOR_TESTS=full $(BIN)/python -m pytest -q -s tests/acceptance/test_crashes.py tests/acceptance/test_demo.py \
 	  tests/acceptance/test_replicas.py tests/acceptance/test_replicas_outcomes.py tests/property/test_rollouts.py
-	ROTATOR_TESTS_WHOLE=1 $(BIN)/python -m pytest -q tests/acceptance/test_lost_stores.py
+	ROTATOR_TESTS_WHOLE=1 $(BIN)/python -m pytest -q tests/acceptance/test_lost_stores.py \
+	  tests/acceptance/test_lost_aws.py
 	ROTATOR_FUZZ_EXAMPLES=300 $(BIN)/python -m pytest -q --timeout 1800 tests/integration/test_api_fuzz.py
 
 ##@ Now and then

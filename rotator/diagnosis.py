@@ -21,6 +21,7 @@ from rotator.services.doctor import (
     clocks,
     clusters,
     configuration,
+    database,
     files,
     masters,
     recovery,
@@ -73,6 +74,7 @@ async def diagnose(
         records, findings, checked = await _records(loaded)
         on_progress(checked)
         checks = [
+            *_of_server(loaded, is_unusable=records is None),
             *_of_settings(loaded, config, parameters),
             *_of_records(records, loaded, now),
             *_of_stores(stores, records, loaded, parameters),
@@ -127,6 +129,26 @@ async def _read(loaded: Settings) -> Records | None:
     from rotator.adapters.state.postgres.server import Server  # noqa: PLC0415
 
     return await read_server_records(Server(**store.parameters()), kinds=recovery.KINDS)
+
+
+def _of_server(loaded: Settings, *, is_unusable: bool) -> tuple[Check, ...]:
+    store = loaded.state_store
+    if not isinstance(store, PostgresStore):
+        return ()
+
+    async def run() -> Iterable[Finding]:
+        # Loaded only when chosen.
+        from rotator.adapters.state.postgres.examiner import examine_server  # noqa: PLC0415
+        from rotator.adapters.state.postgres.server import Server  # noqa: PLC0415
+
+        try:
+            return tuple(database.look(await examine_server(Server(**store.parameters()))))
+        except StateStoreError:
+            if is_unusable:
+                return ()  # said there, once
+            raise
+
+    return (Check("database server", run),)
 
 
 def _of_records(

@@ -200,7 +200,9 @@ def to_lock(
     whoever is linked to it would read that. *is_burned*: a stranger was found under its throwaway.
     """
     if orders.lock is not None:
-        return None if is_in_round(orders.lock, memory) else orders.lock
+        if is_in_round(orders.lock, memory) or (seen.own is None and _is_untried(orders, memory)):
+            return None
+        return orders.lock
     if seen.own is None or seen.own in orders.accepted or not _must_reset(orders, seen, memory):
         return None
     is_late = memory.lock is not None and memory.lock.emergency == LATE.emergency
@@ -208,6 +210,19 @@ def to_lock(
         return LockRound(LATE.emergency, memory.lock.number + 1)
     holds_one = memory.throwaway is not None and seen.own == memory.throwaway
     return None if is_late or (holds_one and not is_burned) else LATE
+
+
+def _is_untried(orders: Orders, memory: Memory) -> bool:
+    """Whether the VM was not seen yet with the throwaway that was made in this emergency.
+
+    While a VM is out of reach one round follows the other; were a throwaway made for each, they
+    would push what it does answer to out of the memory. (The next one is laid into a VM alone.)
+    """
+    lock = memory.lock
+    is_made = (
+        lock is not None and orders.lock is not None and lock.emergency == orders.lock.emergency
+    )
+    return is_made and memory.next_throwaway is None
 
 
 def is_in_round(lock: LockRound, memory: Memory) -> bool:

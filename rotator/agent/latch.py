@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from rotator.beam.terms import Atom, Charlist
@@ -37,7 +38,7 @@ _PAUSE: Final = 0.002
 #: (rows of net_kernel's `#connection{}`, as in `answers`), and who came through meanwhile is cut.
 #: The cookie comes as a message to a process that is sensitive by then, and is no atom before the
 #: word: nobody but the VM can look into such a process, but everybody linked can list the atoms.
-_CODE: Final = """
+CODE: Final = """
     erlang:process_flag(sensitive, true),
     catch erlang:exit(erlang:whereis(rotator_latch), kill),
     catch erlang:unregister(rotator_latch),
@@ -112,7 +113,7 @@ class Latch:
         }
         bound = [(Atom(name), value) for name, value in sorted(bindings.items())]
         try:
-            scanned = await self._vm.call("erl_scan", "string", [Charlist(_CODE)])
+            scanned = await self._vm.call("erl_scan", "string", [Charlist(CODE)])
             parsed = await self._vm.call("erl_parse", "parse_exprs", [scanned[1]])
             # Nothing of this is secret: of arguments the emulator itself tells, and so do traces.
             evaluation = [Atom("erl_eval"), Atom("exprs"), [parsed[1], bound]]
@@ -122,6 +123,8 @@ class Latch:
             await self._wait_laid()
         except BeamError as error:
             log.warning("%s: no latch: %s", self._name, error)
+            with suppress(BeamError):  # It may come up yet, after the node was reset at the worst.
+                await self._vm.call("erlang", "exit", [self._process, Atom("kill")])
             return
         self._round, self._laid_at = lock, asyncio.get_running_loop().time()
 

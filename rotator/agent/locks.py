@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _PATIENCE: Final = 5.0  #: seconds for another writer of the same file, who takes milliseconds
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
-_FLAGS: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FLAGS: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 @contextmanager

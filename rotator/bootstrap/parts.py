@@ -89,10 +89,15 @@ async def state_store(settings: Settings) -> AsyncIterator[State]:
         async with open_state(settings.state_path) as state:
             yield state
         return
-    holder = f"{socket.gethostname()}:{settings.listen.port}"
+    holder = replica(settings)
     where = replace(server(store), application_name=f"rotator {holder}")
     async with open_postgres(where, holder=holder, life=store.lease) as state:
         yield state
+
+
+def replica(settings: Settings) -> str:
+    """What this process is called among those that share a database."""
+    return f"{socket.gethostname()}:{settings.listen.port}"
 
 
 async def migrate(settings: Settings) -> None:

@@ -8,17 +8,45 @@ from typing import TYPE_CHECKING
 
 from rotator.adapters.telemetry import logging as telemetry
 from rotator.bootstrap import parts
+from rotator.domain.facts import Fact, FactKind
 from rotator.domain.ids import ClusterName
 from rotator.errors import ConfigurationError, RotatorError
 from rotator.settings.differences import Differences, differences
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from rotator.bootstrap import Service
     from rotator.settings import Settings
 
 log = logging.getLogger(__name__)
+
+
+def facts_of(
+    found: Differences, *, at: datetime, replica: str
+) -> Iterator[tuple[ClusterName | None, Fact]]:
+    """What a reload changes, by name and never by value: a fact for each chain that it is about.
+
+    A cluster that comes or goes has its own facts, written by whoever leads.
+    """
+    of_clusters = found.by_cluster
+    for cluster, changed in of_clusters.items():
+        yield ClusterName(cluster), _reloaded({"changed": list(changed)}, at=at, replica=replica)
+    names = {"added": found.added, "removed": found.removed, "changed": found.elsewhere}
+    if any(names.values()):
+        details = {what: list(which) for what, which in names.items() if which}
+        yield None, _reloaded(details, at=at, replica=replica)
+
+
+def _reloaded(details: dict[str, list[str]], *, at: datetime, replica: str) -> Fact:
+    return Fact(
+        kind=FactKind.CONFIGURATION_RELOADED,
+        at=at,
+        by="configuration",
+        reason="SIGHUP",
+        details={**details, "replica": replica},
+    )
 
 
 class Reloads:
@@ -56,16 +84,22 @@ class Reloads:
                 log.info("configuration read again", extra=said)
 
     async def _take(self, settings: Settings) -> Differences:
-        """What may fail comes first; what cannot is done in one go."""
+        """What may fail comes first; what cannot is done in one go.
+
+        The facts are written before what they tell of, so none is missing; a process that dies
+        in between reads the same file when it starts.
+        """
         service, found = self._service, differences(self._settings, settings)
         if found.for_restart:
             raise ConfigurationError(
                 f"{', '.join(found.for_restart)}: this takes a restart; nothing of the file was taken"
             )
         await parts.require_same_masters(service.state, settings)
+        at = await service.state.clusters.now()
         if service.leadership.is_leading:
-            at = await service.state.clusters.now()
             await service.state.clusters.declare(list(settings.clusters), now=at)
+        for cluster, fact in facts_of(found, at=at, replica=parts.replica(settings)):
+            await service.state.clusters.add_fact(fact, cluster=cluster)
         service.keyring.parameters = parts.profiles(settings)
         service.renewals.intervals = parts.intervals(settings)
         service.crowds.policies = settings.policies()

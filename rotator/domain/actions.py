@@ -135,21 +135,8 @@ class Wait:
     blockers: tuple[Blocker, ...] = ()
 
 
-Action = (
-    OpenEpoch
-    | Initialise
-    | Stage
-    | Promote
-    | Retire
-    | Discard
-    | RollBack
-    | Revoke
-    | Enter
-    | Lock
-    | Excuse
-    | SettleClaims
-    | TakeUp
-    | PassOver
-    | Begin
-    | Wait
-)
+#: Written to the state store alone.
+Decision = Enter | Lock | Excuse | SettleClaims | TakeUp | PassOver | Begin
+#: Written to the secrets manager.
+Deed = OpenEpoch | Initialise | Stage | Promote | Retire | Discard | RollBack | Revoke
+Action = Decision | Deed | Wait

@@ -47,6 +47,7 @@ class FactKind(StrEnum):
     CLUSTER_THAWED = "ClusterThawed"
     CLUSTER_DECLARED = "ClusterDeclared"
     CLUSTER_UNDECLARED = "ClusterUndeclared"
+    CONFIGURATION_RELOADED = "ConfigurationReloaded"
     MEMBER_JOINED = "MemberJoined"
     MEMBER_ATTESTED = "MemberAttested"
     MEMBER_LEFT = "MemberLeft"

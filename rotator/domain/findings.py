@@ -94,6 +94,34 @@ CATALOGUE: Final[Mapping[str, Meaning]] = {
     "state_store_unusable": _error(
         "the state store cannot be read", "see the runbook of the state store"
     ),
+    "database_in_the_clear": _error(
+        "what is said to the database crosses a network without TLS: tokens' hashes, facts, the lease",
+        "set sslmode: verify-full, and TLS on the server",
+    ),
+    "database_unverified": _warning(
+        "nobody checks whose database it is: somebody in between can be it",
+        "set sslmode: verify-full, and ca_cert if its authority is your own",
+    ),
+    "database_read_only": _error(
+        "the database takes no writes: a standby, or set to read-only",
+        "name the primary in state_store.host, or set default_transaction_read_only=off",
+    ),
+    "database_not_durable": _error(
+        "the database may lose what it has confirmed; nothing here may be lost that way",
+        "set it to on: fsync and full_page_writes on the server, synchronous_commit for the role, too",
+    ),
+    "database_rights_missing": _error(
+        "the role lacks a right at a table that the service needs",
+        "GRANT it, as in docs/how-to/postgresql.md",
+    ),
+    "database_rights_too_wide": _warning(
+        "the role may more on the database server than the service ever needs",
+        "ALTER ROLE … NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION, or use another role",
+    ),
+    "database_connections_few": _warning(
+        "the limits of the server, the database or the role leave less than one replica may want",
+        "raise max_connections or the limit of the role or database, or end what holds them",
+    ),
     # --- clocks
     "clock_skew": _warning(
         "two clocks differ by over half a minute: tokens end and windows close at other times",
@@ -106,7 +134,7 @@ CATALOGUE: Final[Mapping[str, Meaning]] = {
     # --- secrets manager
     "secrets_manager_unusable": _error(
         "the secrets manager cannot be used; the subject is the code",
-        "look the code up under Vault set-up",
+        "look the code up under Vault set-up, or in docs/how-to/aws.md",
     ),
     "kv_version_1": _error(
         "the mount is KV version 1, which has no compare-and-set",
@@ -120,8 +148,8 @@ CATALOGUE: Final[Mapping[str, Meaning]] = {
         "give it the policy of deploy/policies and no other",
     ),
     "rights_unknown": _warning(
-        "what the token may do could not be asked",
-        "allow update on sys/capabilities-self, as in deploy/policies",
+        "what the service may do could not be found out",
+        "Vault: allow update on sys/capabilities-self, as in deploy/policies; AWS: see the detail",
     ),
     "document_unsafe": _error(
         "the document does not keep one version alone, or takes writes without compare-and-set",
@@ -135,13 +163,37 @@ CATALOGUE: Final[Mapping[str, Meaning]] = {
         "the secrets manager would delete the document by itself",
         "set delete_version_after=0s in its metadata",
     ),
+    "document_missing": _error(
+        "a secret of a cluster that has versions is not there",
+        "check region, account and prefix; if it is gone, see the runbook of a lost secrets manager",
+    ),
+    "secret_deletion_scheduled": _error(
+        "a secret is scheduled for deletion, and cannot be read",
+        "aws secretsmanager restore-secret --secret-id SUBJECT",
+    ),
+    "secret_stages_moved": _error(
+        "somebody moved a label of a secret; the cluster is not rotated meanwhile",
+        "see store_stages_moved in docs/how-to/aws.md",
+    ),
+    "secret_rotated_by_aws": _error(
+        "AWS's own rotation is switched on: it would write over what this program wrote",
+        "aws secretsmanager cancel-rotate-secret --secret-id SUBJECT",
+    ),
+    "store_quota_near": _warning(
+        "a secret has so many versions of the last 24 hours that no rotation begins",
+        "wait, and rotate less often; an emergency is not held up",
+    ),
     "store_token_root": _error(
         "the service uses a root token of the secrets manager",
         "give it a token with the policy of deploy/policies alone",
     ),
     "store_token_ends": _warning(
         "the token for the secrets manager ends, and nobody can prolong it",
-        "put another into token_file in time, or use AppRole or JWT",
+        "put another in its place in time, or use what is renewed: AppRole, JWT, on AWS a role",
+    ),
+    "store_key_lasting": _note(
+        "the service uses an AWS access key that never ends by itself",
+        "give it a role instead (instance, container, web identity), or exchange the key regularly",
     ),
     "store_token_uses": _warning(
         "the token for the secrets manager has a limited number of uses", "make it without num_uses"

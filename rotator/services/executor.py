@@ -1,4 +1,4 @@
-"""Carry out what the resolver decided: one write to the secrets manager or to the state store.
+"""Carry out what the resolver decided: one write to the state store, or to the secrets manager.
 
 Whatever is interrupted here is decided anew from what is then found, so nothing is remembered.
 """
@@ -24,7 +24,6 @@ from rotator.domain.actions import (
     RollBack,
     SettleClaims,
     Stage,
-    Wait,
 )
 from rotator.domain.cluster import Change
 from rotator.domain.commands import Start
@@ -44,7 +43,7 @@ from rotator.services.commands import new_id
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rotator.domain.actions import Action
+    from rotator.domain.actions import Decision, Deed
     from rotator.domain.cluster import Cluster
     from rotator.domain.cookie import Cookie
     from rotator.domain.ids import ClusterName, Fence, VersionNumber
@@ -85,52 +84,40 @@ class Executor:
         self._keyring = keyring
         self._may_act = may_act
 
-    async def run(
-        self, action: Action, crowd: Crowd, stored: Stored | None, *, fence: Fence
-    ) -> Change | None:
-        """Do it; returns what was written to the state store, if anything.
+    async def write(self, deed: Deed, crowd: Crowd, stored: Stored | None, *, fence: Fence) -> None:
+        """One write to the secrets manager; raises `SecretStoreError`, `FenceLost`.
 
-        *stored* is the document that the decision was based on: a write to the secrets manager
-        replaces exactly that one. Raises `SecretStoreError`, `RevisionConflict`, `FenceLost`.
+        *stored* is the document that the decision was based on, and exactly that one is replaced.
         """
         cluster = crowd.cluster
-        match action:
-            case Wait():
-                return None
+        match deed:
             case OpenEpoch():
                 await self._keyring.open(
-                    cluster.master or crowd.policy.master, action.epoch, line=action.line
+                    cluster.master or crowd.policy.master, deed.epoch, line=deed.line
                 )
-                return None
             case Initialise():
                 document = await self.first_document(cluster, None, fence=fence)
                 await self.create(cluster.name, document)
-                return None
-            case Stage() | Promote() | Retire() | Discard() | RollBack() | Revoke():
+            case _:
                 if stored is None:
                     raise InvariantViolated("there is no document to write over")
-                line, document = await self._rewritten(action, cluster, stored.document, fence)
+                line, document = await self._rewritten(deed, cluster, stored.document, fence)
                 await self._replace(cluster.name, document, line, mark=stored.mark)
-                return None
-            case _:
-                return await self._decided(action, crowd, stored, fence=fence)
 
-    async def _decided(
-        self,
-        action: Enter | Lock | Excuse | SettleClaims | TakeUp | PassOver | Begin,
-        crowd: Crowd,
-        stored: Stored | None,
-        *,
-        fence: Fence,
+    async def decide(
+        self, decision: Decision, crowd: Crowd, stored: Stored | None, *, fence: Fence
     ) -> Change:
-        """One write to the state store."""
-        match action:
+        """One write to the state store; what was written. Raises `RevisionConflict`, `FenceLost`.
+
+        It waits for no secrets manager: what is derived comes from an epoch that was seen to be open.
+        """
+        match decision:
             case Enter():
-                return await self._enter(action.line, crowd, stored, fence=fence)
+                return await self._enter(decision.line, crowd, stored, fence=fence)
             case Lock():
                 return await self._save(crowd, steps.lock_again(crowd), Line.E1, fence)
             case Excuse():
-                change = steps.excuse_lost(crowd, action.node)
+                change = steps.excuse_lost(crowd, decision.node)
                 return await self._save(crowd, change, None, fence)
             case SettleClaims():
                 settled = claims.settle(crowd) or Change(cluster=crowd.cluster)
@@ -138,10 +125,10 @@ class Executor:
             case TakeUp():
                 return await self._save(crowd, schedule_steps.take_up(crowd), Line.T1, fence)
             case PassOver():
-                change = schedule_steps.pass_over(crowd, action)
+                change = schedule_steps.pass_over(crowd, decision)
                 return await self._save(crowd, change, Line.T2, fence)
             case Begin():
-                return await self._begin(action, crowd, stored, fence=fence)
+                return await self._begin(decision, crowd, stored, fence=fence)
 
     async def _rewritten(
         self,

@@ -98,7 +98,10 @@ class KeyRing:
         raise AssertionError  # pragma: no cover - count() does not end
 
     async def is_open(self, master: MasterName, epoch: EpochNumber) -> bool:
-        """Whether the epoch is in the secrets manager; `EpochMissing` if it was and is not."""
+        """Whether the epoch is in the secrets manager; `EpochMissing` if it was and is not.
+
+        After a yes, what is derived from it needs the secrets manager no more.
+        """
         if (master, epoch) in self._stretched:
             return True
         row = await self._epochs.get(master, epoch)
@@ -110,6 +113,7 @@ class KeyRing:
         _require_ours(found, row, master, epoch)
         if row is None or not row.is_open:
             await self._epochs.mark_open(master, epoch)
+        await self._key(master, epoch, found)
         return True
 
     async def open(
@@ -167,14 +171,21 @@ class KeyRing:
         except KeyError:
             raise InputError(f"master {master} is not declared in the configuration") from None
 
-    async def _key(self, master: MasterName, epoch: EpochNumber) -> bytes:
-        async with self._stretching:
-            if (master, epoch) not in self._stretched:
-                found = await self._masters.read(master, epoch)
-                if found is None:
-                    raise EpochMissing(f"epoch {epoch} of master {master} is not there")
-                self._stretched[master, epoch] = await self._stretcher.stretch(found)
-            return self._stretched[master, epoch]
+    async def _key(
+        self, master: MasterName, epoch: EpochNumber, found: Epoch | None = None
+    ) -> bytes:
+        if (master, epoch) not in self._stretched:
+            async with self._stretching:
+                await self._stretch(master, epoch, found)
+        return self._stretched[master, epoch]
+
+    async def _stretch(self, master: MasterName, epoch: EpochNumber, found: Epoch | None) -> None:
+        if (master, epoch) in self._stretched:
+            return  # meanwhile
+        found = found or await self._masters.read(master, epoch)
+        if found is None:
+            raise EpochMissing(f"epoch {epoch} of master {master} is not there")
+        self._stretched[master, epoch] = await self._stretcher.stretch(found)
 
     async def cookie(
         self, master: MasterName, epoch: EpochNumber, *, uid: ClusterUid, number: VersionNumber

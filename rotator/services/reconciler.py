@@ -10,14 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rotator.domain.actions import Wait
+from rotator.domain.actions import Decision, Wait
 from rotator.domain.cluster import Blocker
-from rotator.domain.resolver import DocumentView, Snapshot, resolve, view
-from rotator.domain.rotation import Kind, Phase
+from rotator.domain.resolver import Snapshot, resolve
 from rotator.errors import (
     FenceLost,
     InvariantViolated,
@@ -26,22 +24,24 @@ from rotator.errors import (
     SecretStoreError,
 )
 from rotator.services.clock import Clock
+from rotator.services.holdings import Holdings, question
 from rotator.services.notices import Notices
 from rotator.services.standings import Standings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rotator.domain.actions import Action
     from rotator.domain.cluster import Change, Cluster
     from rotator.domain.ids import ClusterName, Fence, Generation
     from rotator.domain.liveness import Crowd
-    from rotator.ports.cookie_store import Stored
     from rotator.ports.state_store import ClusterStates
     from rotator.ports.wakeups import Wakeups
     from rotator.services.crowds import Crowds
     from rotator.services.documents import Documents
     from rotator.services.executor import Executor
     from rotator.services.heads import Heads
+    from rotator.services.holdings import Held
     from rotator.services.keyring import KeyRing
     from rotator.services.turns import Turns
 
@@ -50,9 +50,7 @@ log = logging.getLogger(__name__)
 MAX_STEPS: Final = 32  #: in one pass over a cluster
 AT_ONCE: Final = 16  #: clusters
 _RESYNC: Final = 30.0  #: seconds between looks at a cluster with nothing under way
-_GATE_READ: Final = 15.0  #: seconds between reads of the document while only a gate is awaited
 _RETRY: Final = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)  #: seconds after failures in a row
-_WRITING: Final = frozenset({Phase.STAGED, Phase.PROMOTING, Phase.ROLLING_BACK, Phase.RETIRING})
 
 
 @dataclass(slots=True)
@@ -61,7 +59,6 @@ class _Pace:
 
     due_at: float = 0.0
     failures: int = 0
-    was_late: bool = False  #: somebody else changed the cluster during the last pass
     is_running: bool = False
     poked: bool = False
 
@@ -92,8 +89,7 @@ class Reconciler:
     ) -> None:
         self._turns = turns
         self._states = states
-        self._documents = documents
-        self._keyring = keyring
+        self._holdings = Holdings(documents, keyring, heads=heads, fence=fence)
         self._executor = executor
         self._heads = heads
         self._crowds = crowds
@@ -167,13 +163,8 @@ class Reconciler:
 
     async def _guarded(self, name: ClusterName, pace: _Pace) -> float:
         """One pass, with every expected failure turned into a named blocker and a pause."""
-        # A pass may wait for a secrets manager, and nobody shall wait for that with it; but one that
-        # was late has its turn, or it would be late for ever among agents that report all the time.
-        turn = self._turns.of(name) if pace.was_late else nullcontext()
-        pace.was_late = False
         try:
-            async with turn:
-                delay = await self.reconcile(name)
+            delay = await self.reconcile(name)
         except FenceLost:
             if not self.is_halted:
                 log.warning("lease lost", extra={"cluster": name})
@@ -182,7 +173,6 @@ class Reconciler:
                 self._on_lost_lease()
             return _RESYNC
         except RevisionConflict:
-            pace.was_late = True
             self._on_pass(RevisionConflict.code)
             return 0.0
         except RotatorError as error:
@@ -220,39 +210,59 @@ class Reconciler:
                 return _RESYNC
             if await self._clock.restart_window(crowd):
                 continue
-            stored = await self._document(crowd.cluster)
-            if await self._finished(crowd.cluster, stored):
-                continue
-            snapshot = Snapshot(
-                crowd=crowd,
-                document=await self._view(crowd.cluster, stored) if stored else None,
-                epoch_is_open=await self._epoch_is_open(crowd.cluster),
-                fence=self.fence,
-            )
-            if self.is_halted or not self._may_act():
-                raise FenceLost
-            action = resolve(snapshot)
+            held = await self._holdings.of(crowd.cluster)
+            pause = None if held is None else await self._step(crowd.cluster, held)
+            if pause is not None:
+                return pause
+        return 0.0
+
+    async def _step(self, before: Cluster, held: Held) -> float | None:
+        """Decide and do one thing; the seconds to wait, None: to go on.
+
+        Agents report while a secrets manager is waited for, and what was decided about the cluster
+        before that would be late for ever. So it is looked at again here, in turn with them, and
+        nothing in that turn waits for a secrets manager.
+        """
+        name = before.name
+        async with self._turns.of(name):
+            crowd = await self._look(name)
+            if crowd is None or question(crowd.cluster) != question(before):
+                return None
+            action = await self._resolve(crowd, held)
             if action is None or isinstance(action, Wait):
                 waiting = action or Wait()
                 await self._standings.keep(crowd, waiting.blockers)
                 self._notices.see(crowd, waiting.blockers)
                 return self._pause(crowd, waiting)
-            change = await self._executor.run(action, crowd, stored, fence=self.fence)
-            if change is not None:
+            if isinstance(action, Decision):
+                change = await self._executor.decide(action, crowd, held.stored, fence=self.fence)
                 log.info("%s", _described(change), extra={"cluster": name})
                 await self._wakeups.notify(name)
-        return 0.0
+                return None
+        await self._executor.write(action, crowd, held.stored, fence=self.fence)
+        return None
 
-    async def _view(self, cluster: Cluster, stored: Stored) -> DocumentView:
-        knows_more = await self._heads.knows_more(cluster, stored.document)
-        return view(stored.document, cluster, knows_more=knows_more)
+    async def _resolve(self, crowd: Crowd, held: Held) -> Action | None:
+        cluster, document = crowd.cluster, None
+        if held.stored is not None:
+            document = await self._heads.view(cluster, held.stored.document)
+        snapshot = Snapshot(
+            crowd=crowd,
+            document=document,
+            epoch_is_open=held.epoch_is_open,
+            fence=self.fence,
+        )
+        if self.is_halted or not self._may_act():
+            raise FenceLost
+        return resolve(snapshot)
 
     async def _stand_quietly(self, name: ClusterName, blocker: Blocker) -> None:
         """Name what blocks, if the state store can be used at all."""
         try:
-            crowd = await self._look(name)
-            if crowd is not None:
-                await self._standings.fail(crowd, blocker)
+            async with self._turns.of(name):
+                crowd = await self._look(name)
+                if crowd is not None:
+                    await self._standings.fail(crowd, blocker)
         except RotatorError:
             log.warning("blockers not stored", extra={"cluster": name})
 
@@ -272,40 +282,6 @@ class Reconciler:
         if self._announced.get(cluster.name) != cluster.generation:
             self._announced[cluster.name] = cluster.generation
             await self._wakeups.notify(cluster.name)
-
-    async def _document(self, cluster: Cluster) -> Stored | None:
-        rotation = cluster.rotation
-        if not cluster.is_initialised:
-            return await self._documents.read(cluster.name)
-        if rotation is None:
-            return await self._documents.read(cluster.name, max_age=1.0)
-        writes = rotation.phase in _WRITING or rotation.abort_requested
-        return await self._documents.read(cluster.name, max_age=0 if writes else _GATE_READ)
-
-    async def _finished(self, cluster: Cluster, stored: Stored | None) -> bool:
-        """Whether a write had to be finished that was cut short, by us or by who led before.
-
-        Its decision was a compare-and-set, so this decides nothing. What an emergency is about to
-        replace is left alone: it goes over whatever it finds.
-        """
-        rotation = cluster.rotation
-        if stored is None or stored.is_settled or (rotation and rotation.is_locking_out):
-            return False
-        await self._documents.finish(cluster.name, stored)
-        return True
-
-    async def _epoch_is_open(self, cluster: Cluster) -> bool:
-        rotation = cluster.rotation
-        if cluster.master is None:
-            return False
-        if not cluster.is_initialised and cluster.first_epoch is not None:
-            return await self._keyring.is_open(cluster.master, cluster.first_epoch)
-        if rotation is None:
-            return False
-        derives = rotation.phase is Phase.STAGED or (
-            rotation.kind is Kind.EMERGENCY and rotation.phase is Phase.PROMOTING
-        )
-        return derives and await self._keyring.is_open(cluster.master, rotation.epoch)
 
     def _pause(self, crowd: Crowd, waiting: Wait) -> float:
         cluster = crowd.cluster

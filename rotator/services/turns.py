@@ -2,7 +2,7 @@
 
 Every write is a compare-and-set on the cluster's revision, which is what keeps it safe. Where twenty
 agents report at the same moment, though, each save would make all others decide anew, and nobody
-would come to an end. Who has the turn still has to win against other processes.
+would come to an end. Who has the turn still has to win against other processes, and asks no secrets manager.
 """
 
 from __future__ import annotations

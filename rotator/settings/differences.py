@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 #: What takes effect while serving; everything else is opened once, at the start.
 RELOADED: Final = frozenset({"clusters", "masters", "limits", "log"})
+_CLUSTERS: Final = "clusters."
 #: Their entries have names of the operator's: a whole one comes or goes.
 _NAMED: Final = ("clusters", "masters")
 
@@ -23,6 +24,8 @@ class Differences:
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
+    #: Of each cluster that stays, what changed, without its name (which may have dots in it).
+    by_cluster: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -36,9 +39,15 @@ class Differences:
 
     @property
     def clusters(self) -> tuple[str, ...]:
-        """The clusters with a change of their own."""
-        found = [name.split(".", 2)[1] for name in self.names if name.startswith("clusters.")]
-        return tuple(dict.fromkeys(found))
+        """The clusters with a change of their own, or that come or go."""
+        whole = [*self.added, *self.removed]
+        found = [name.removeprefix(_CLUSTERS) for name in whole if name.startswith(_CLUSTERS)]
+        return (*found, *self.by_cluster)
+
+    @property
+    def elsewhere(self) -> tuple[str, ...]:
+        """What changed and is no cluster's."""
+        return tuple(name for name in self.changed if not name.startswith(_CLUSTERS))
 
 
 def differences(before: Settings, after: Settings) -> Differences:
@@ -53,7 +62,16 @@ def differences(before: Settings, after: Settings) -> Differences:
         for name in old[section].keys() ^ new[section].keys():
             old[section].pop(name, None)
             new[section].pop(name, None)
-    return Differences(tuple(added), tuple(removed), tuple(sorted(_differing(old, new, ()))))
+    by_cluster = {
+        name: tuple(_differing(old["clusters"][name], new["clusters"][name], ()))
+        for name in sorted(new["clusters"])
+    }
+    return Differences(
+        added=tuple(added),
+        removed=tuple(removed),
+        changed=tuple(sorted(_differing(old, new, ()))),
+        by_cluster={name: changed for name, changed in by_cluster.items() if changed},
+    )
 
 
 def _differing(

@@ -60,6 +60,14 @@ def reload(service: Service, said: str, *, write: bool = True) -> dict[str, Any]
     return found[-1]
 
 
+def told(service: Service, cluster: str | None = None) -> list[dict[str, Any]]:
+    """The facts about reloads: of a cluster, or of the service; oldest first."""
+    where = f"facts?cluster={cluster}&limit=500" if cluster else "facts?limit=500"
+    facts = service.get(where, role="auditor")["facts"]
+    found = [one for one in facts if one["kind"] == "ConfigurationReloaded"]
+    return [one for one in found if one["cluster"] == cluster]
+
+
 def rotate(service: Service) -> dict[str, Any]:
     """Begin a manual rotation."""
     body = {"kind": "manual", "reason": "test"}
@@ -73,6 +81,9 @@ def test_clusters_come_and_go_without_a_restart(service: Service) -> None:
     said = reload(service, TAKEN)
     assert (said["added"], said["removed"]) == (["clusters.invoices"], ["clusters.orders"])
     assert service.get(f"clusters/{CLUSTER}")["state"] == "undeclared"
+    [fact] = told(service)
+    assert fact["details"]["added"] == ["clusters.invoices"]
+    assert fact["details"]["removed"] == ["clusters.orders"]
     service.initialise("invoices")
     assert rotate(service)["status"] == 409
     token = service.token("node", nodes="n@h")
@@ -88,10 +99,17 @@ def test_a_rotation_goes_on_while_its_policy_changes(service: Service) -> None:
     service.clusters = {CLUSTER: plain(grace_window="1h")}
     said = reload(service, TAKEN)
     assert said["changed"] == [f"clusters.{CLUSTER}.grace_window"]
+    [fact] = told(service, CLUSTER)
+    assert (fact["by"], fact["reason"]) == ("configuration", "SIGHUP")
+    replica = fact["details"].pop("replica")
+    assert replica.endswith(f":{service.port}")
+    assert fact["details"] == {"changed": ["grace_window"]}
+    assert told(service) == []
     begun = service.until_phase(CLUSTER, rotate(service)["id"], "grace")
     service.clusters = {CLUSTER: plain(grace_window="0")}
     for _ in range(5):
         reload(service, TAKEN)
+    assert len(told(service, CLUSTER)) == 2  # a reload that changes nothing is no fact
     still = service.rotation(CLUSTER, begun["id"])
     assert (still["phase"], still["ends_at"]) == ("grace", begun["ends_at"])
     service.command(f"clusters/{CLUSTER}/rotations/{begun['id']}/end-grace", {"reason": "test"})
@@ -108,6 +126,9 @@ def test_limits_and_the_log_change_without_a_restart(service: Service) -> None:
     }
     said = reload(service, TAKEN)
     assert said["changed"] == ["limits.burst", "limits.requests_per_second", "log.level"]
+    [fact] = told(service)
+    assert fact["details"]["changed"] == said["changed"]
+    assert told(service, CLUSTER) == []
     answers = [service.request("GET", "clusters").status_code for _ in range(20)]
     assert {200, 429} == set(answers)
     again = reload(service, TAKEN)
@@ -135,6 +156,7 @@ def test_a_setting_that_takes_a_restart_is_named_and_nothing_is_taken(service: S
     service.clusters = {CLUSTER: plain(), "invoices": plain()}
     said = reload(service, REFUSED)
     service.port = port
+    assert told(service) == told(service, CLUSTER) == []  # nothing was changed
     assert said["reason"].startswith("listen.port: this takes a restart")
     assert service.request("GET", "clusters/invoices").status_code == 404
     assert TAKEN not in service.output()

@@ -21,7 +21,7 @@ from rotator.adapters.derivation import Stretcher, profile
 from rotator.domain.master import MasterSecret
 from rotator.ports.master_store import Epoch
 from tests.acceptance.conftest import Place, vault_place
-from tests.bench import agent, edges
+from tests.bench import agent, edges, replicas
 from tests.bench.measure import (
     FLOOR_CALLS,
     RUNS,
@@ -159,6 +159,7 @@ def main() -> None:
             key_stretching(),
             *agent.figures(here),
             *edges.figures(here / "edges"),
+            *replicas.figures(here / "replicas"),
         ]
     if chosen.output == "json":
         print(json.dumps(rows, indent=2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -206,6 +207,29 @@ def test_a_plan_does_not_say_for_how_long(rotator: Program, stub: Stub) -> None:
     assert "held up by:" in out
     assert "rabbit@b: laggard" in out
     assert ", for " not in out
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("list",), ("orders",), ("list", "verify"), ("--limit", "7")]
+)
+def test_facts_lists_unless_another_command_is_named(
+    rotator: Program, stub: Stub, words: tuple[str, ...]
+) -> None:
+    """`rotator facts` goes on being a command, beside `facts verify`; a cluster may be called so."""
+    stub.on("GET", "facts", v1.Facts(facts=[fact("VersionStaged")], next=None))
+    ran = rotator("facts", *words)
+    assert ran.code == 0
+    assert "VersionStaged" in ran.out
+
+
+def test_facts_verify_asks_no_service(rotator: Program, tmp_path: Path) -> None:
+    """It reads the stores that a file names; without the file it says which option is missing."""
+    ran = rotator("facts", "verify")
+    assert ran.code == 2
+    assert "--config" in ran.err
+    ran = rotator("facts", "verify", "--config", str(tmp_path / "none.yaml"))
+    assert ran.code == 2
+    assert "none.yaml" in ran.err
 
 
 def test_facts_leave_the_long_and_the_empty_to_json(rotator: Program, stub: Stub) -> None:

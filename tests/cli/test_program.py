@@ -13,7 +13,11 @@ from rotator.cli.app import _MODULES, build
 from tests.cli.conftest import CHECKOUT, Program
 from tests.cli.stub import Stub
 
-GROUPS = {"token": ("create", "list", "revoke"), "master": ("import", "rotate")}
+GROUPS = {
+    "token": ("create", "list", "revoke"),
+    "master": ("import", "rotate"),
+    "facts": ("list", "verify"),
+}
 COMMANDS = [name for names in _MODULES.values() for name in names if name not in GROUPS]
 EVERY = [[name] for name in COMMANDS] + [[g, n] for g, names in GROUPS.items() for n in names]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
@@ -15,7 +16,7 @@ import pytest
 from rotator.agent import memory as memories
 from rotator.agent.boot_files import BootFormat
 from rotator.agent.files import NodeFiles
-from rotator.agent.loop import NodeAgent
+from rotator.agent.loop import NodeAgent, Outcome
 from rotator.agent.orders import LockRound, Orders
 from rotator.agent.settings import NodeSettings
 from rotator.beam import handshake, wire
@@ -312,6 +313,49 @@ async def test_an_agent_that_is_killed_in_the_middle_of_a_lock_finds_its_way_bac
     assert left == memories.at_peace(left)
 
 
+@pytest.mark.parametrize("rounds_before", [0, 1])
+async def test_an_agent_finds_its_way_back_after_many_rounds_without_its_node(
+    beam: Erlang, agent: NodeAgent, tmp_path: Path, rounds_before: int
+) -> None:
+    """However many went by: what the node does answer to is not forgotten."""
+    for number in range(1, 1 + rounds_before):
+        agent.obey(in_round(number))
+        assert locked_round(await agent.look()) == number
+    await agent.close()
+    nowhere = replace(agent.settings, port=unused_port())
+    away = NodeAgent(nowhere, state_dir=tmp_path)
+    for number in range(1 + rounds_before, 20):
+        away.obey(in_round(number))
+        assert locked_round(await away.look()) is None
+    await away.close()
+    back = NodeAgent(agent.settings, state_dir=tmp_path)
+    try:
+        back.obey(in_round(20))
+        assert locked_round(await back.look()) == 20
+        back.obey(replace(RESET, generation=Generation(30)))
+        assert (await settled(back)).uses == 2
+    finally:
+        await back.close()
+
+
+def in_round(number: int) -> Orders:
+    """The orders of a round of the emergency."""
+    return replace(LOCK, generation=Generation(1 + number), lock=LockRound("e1", number))
+
+
+def locked_round(outcome: Outcome) -> int | None:
+    """In which the node says to be locked."""
+    assert outcome.report is not None
+    return outcome.report.locked_round
+
+
+def unused_port() -> int:
+    """Nobody listens there."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
 async def test_who_came_after_a_round_was_reported_counts_in_the_next(
     beam: Erlang, agent: NodeAgent
 ) -> None:
@@ -399,6 +443,7 @@ async def test_who_hears_of_the_next_round_first_locks_every_member(
     report = (await beside.look()).report
     assert report is not None
     assert report.locked_round == 1, "its own orders know of no other round"
+    assert second.cookies().own == sha256(laid), "it goes on from there, and not back"
     assert second.cookie_file.read_text() == beside.memory.throwaway.reveal()  # type: ignore[union-attr]
     beside.obey(second_round(NAME))
     report = (await beside.look()).report

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -86,7 +87,7 @@ async def test_a_poll_with_another_generation_is_answered_at_once(world):
     began = time.monotonic()
     answer = await world.desired(generation=0, wait="30s")
     assert answer.status_code == 200
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 20  # and not the whole wait
 
 
 async def test_a_poll_is_answered_when_the_generation_changes(world):
@@ -101,7 +102,7 @@ async def test_a_poll_is_answered_when_the_generation_changes(world):
     answer = await waiting
     assert answer.status_code == 200
     assert answer.json()["generation"] > generation
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20  # and not the whole wait
 
 
 async def test_a_poll_whose_time_is_over_is_304(world):
@@ -113,7 +114,7 @@ async def test_a_poll_whose_time_is_over_is_304(world):
     assert answer.status_code == 304
     assert answer.headers["etag"] == f'"orders.{generation}"'
     assert answer.content == b""
-    assert 0.3 < time.monotonic() - began < 1.5
+    assert time.monotonic() - began > 0.3
 
 
 async def test_if_none_match_alone_never_waits(world):
@@ -131,34 +132,68 @@ async def test_if_none_match_alone_never_waits(world):
             headers={"If-None-Match": given},
         )
         assert answer.status_code == status
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20  # and not the whole wait
 
 
-async def test_changes_in_quick_succession_are_answered_once(world):
-    """Two changes within a few milliseconds are one answer, with the newer state."""
+class HeldSleep:
+    """asyncio, whose sleeps of some length end when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+        self.over = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    async def sleep(self, seconds: float) -> None:
+        """As asyncio's where nothing is waited for."""
+        if not seconds:
+            await asyncio.sleep(0)
+            return
+        self.asked.append(seconds)
+        await self.over.wait()
+
+
+async def test_changes_in_quick_succession_are_answered_once(world, monkeypatch):
+    """Whatever changes within the few milliseconds after a change is in the same answer."""
+    held = HeldSleep()
     await world.initialise()
     generation = (await world.desired()).json()["generation"]
-    waiting = asyncio.ensure_future(world.desired(generation=generation, wait="30s"))
-    await asyncio.sleep(0.1)
+    token = await world.token("node", nodes="rabbit@*")
+    monkeypatch.setattr(longpoll, "asyncio", held)
+    waiting = asyncio.ensure_future(world.desired(generation=generation, wait="300s"))
+    await world.until_waiting()
     for name in ("rabbit@x", "rabbit@y"):
-        token = await world.token("node", nodes="rabbit@*")
-        said = attestation(generation=generation)
         answer = await world.call(
-            "PUT", f"/v1/clusters/orders/nodes/{name}", token=token, json=said
+            "PUT",
+            f"/v1/clusters/orders/nodes/{name}",
+            token=token,
+            json=attestation(generation=generation),
         )
         assert answer.status_code == 200, answer.text
+        async with asyncio.timeout(60):
+            while not held.asked:
+                await asyncio.sleep(0.01)
+        assert not waiting.done()
+    held.over.set()
     assert (await waiting).json()["generation"] == generation + 2
+    low, high = longpoll.COALESCE
+    assert len(held.asked) == 1
+    assert low <= held.asked[0] <= high
 
 
 async def test_a_wake_up_for_nothing_does_not_end_a_poll(world):
     """Who is woken while nothing has changed goes on waiting."""
     await world.initialise()
     generation = (await world.desired()).json()["generation"]
-    waiting = asyncio.ensure_future(world.desired(generation=generation, wait="700ms"))
+    waiting = asyncio.ensure_future(world.desired(generation=generation, wait="300s"))
+    await world.until_waiting()
     for _ in range(3):
-        await asyncio.sleep(0.1)
         await world.wakeups.notify(ClusterName("orders"))
+        # A look of our own takes as long as the one that the wake-up has led to.
+        await world.desired()
     assert not waiting.done()
+    world.closing.set()
     assert (await waiting).status_code == 304
 
 
@@ -175,12 +210,12 @@ async def test_a_token_that_is_revoked_ends_its_long_poll(world):
             params={"node": NODE, "generation": generation, "wait": "30s"},
         )
     )
-    await asyncio.sleep(0.1)
+    await world.until_waiting()
     began = time.monotonic()
     answer = await world.call("DELETE", f"/v1/tokens/{row.id}", role="admin")
     assert answer.status_code == 200
     assert (await waiting).status_code == 401
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20  # and not the whole wait
 
 
 async def test_a_process_that_ends_lets_nobody_wait(world):
@@ -188,9 +223,9 @@ async def test_a_process_that_ends_lets_nobody_wait(world):
     await world.initialise()
     generation = (await world.desired()).json()["generation"]
     waiting = asyncio.ensure_future(world.desired(generation=generation, wait="30s"))
-    await asyncio.sleep(0.1)
+    await world.until_waiting()
     world.closing.set()
-    assert (await asyncio.wait_for(waiting, 2)).status_code == 304
+    assert (await asyncio.wait_for(waiting, 20)).status_code == 304
 
 
 @pytest.mark.parametrize("query", [{"generation": "x"}, {"generation": "-1"}, {"wait": "soon"}])

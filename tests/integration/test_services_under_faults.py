@@ -15,7 +15,7 @@ from rotator import failpoints
 from rotator.adapters.derivation import PROFILES
 from rotator.adapters.state.store import open_state
 from rotator.domain.cookie import Cookie
-from rotator.domain.ids import MasterName
+from rotator.domain.ids import ClusterUid, MasterName, VersionNumber
 from rotator.errors import EpochForeign, StoreUnreachable
 from rotator.services.documents import Documents
 from rotator.services.keyring import KeyRing
@@ -163,23 +163,33 @@ async def test_a_failed_read_makes_no_kept_document_fresh(world: World) -> None:
             await documents.read(CLUSTER)
 
 
-async def fail_reads(world: World) -> None:
-    """Let every read of the secrets manager fail from now on."""
+async def fail_reads(world: World) -> list[Any]:
+    """Let every read of the secrets manager fail from now on; each one is in the list."""
+    asked: list[Any] = []
 
-    async def away(_cluster: Any) -> Any:
+    async def away(cluster: Any) -> Any:
+        asked.append(cluster)
         raise StoreUnreachable
 
     world.cookies.read = away  # type: ignore[method-assign]
+    return asked
+
+
+async def until_looked(world: World, asked: list[Any]) -> None:
+    """A whole pass has begun and ended since: the one after it has read the secrets manager, too."""
+    wanted = len(asked) + 2
+    async with asyncio.timeout(60):
+        while len(asked) < wanted:
+            world.reconciler.poke(CLUSTER)
+            await asyncio.sleep(0.02)
 
 
 async def test_an_outage_stays_named_since_it_began(world: World) -> None:
     """On a cluster with nothing under way, the outage blocks by name, with one and the same since."""
-    await fail_reads(world)
+    asked = await fail_reads(world)
     since = set()
     for _ in range(6):
-        await asyncio.sleep(1.1)
-        world.reconciler.poke(CLUSTER)
-        await asyncio.sleep(0.05)
+        await until_looked(world, asked)
         found = (await world.call("GET", f"/v1/clusters/{CLUSTER}")).json()["blockers"]
         assert [blocker["code"] for blocker in found] == ["store_unreachable"]
         since.add(found[0]["since"])
@@ -246,6 +256,23 @@ async def test_an_epoch_that_was_opened_for_something_else_is_not_taken_for_a_ne
             await keyring.open(master, stale)
         with pytest.raises(EpochForeign):
             await keyring.is_open(master, stale)
+
+
+async def test_what_is_derived_from_an_epoch_that_is_open_waits_for_no_secrets_manager(
+    tmp_path: Path,
+) -> None:
+    """Agents wait for the write that takes a version up, and that derives it once more."""
+    master, masters = MasterName("default"), MemoryMasterStore()
+    kdf = {master: next(iter(PROFILES.values()))}
+    async with open_state(tmp_path / "state.sqlite") as state:
+        before = KeyRing(masters, state.epochs, QuickStretcher(), kdf)
+        epoch = await before.current_epoch(master)
+        await before.open(master, epoch)
+        after_restart = KeyRing(masters, state.epochs, QuickStretcher(), kdf)
+        assert await after_restart.is_open(master, epoch)
+        masters.epochs.clear()
+        uid = ClusterUid("00" * 16)
+        assert await after_restart.cookie(master, epoch, uid=uid, number=VersionNumber(1))
 
 
 async def test_a_jump_of_the_clock_is_a_fact_and_begins_the_window_anew(tmp_path: Path) -> None:

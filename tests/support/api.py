@@ -78,6 +78,7 @@ class World:
     wakeups: LocalWakeups
     reconciler: Reconciler
     crowds: Crowds
+    attestations: Attestations
     cookies: MemoryCookieStore
     closing: asyncio.Event
     client: httpx.AsyncClient
@@ -116,7 +117,7 @@ class World:
         assert answer.status_code == 202, answer.text
         await self.until(cluster, lambda found: found["state"] == "stable")
 
-    async def until(self, cluster: str, condition: Any, *, seconds: float = 10) -> dict[str, Any]:
+    async def until(self, cluster: str, condition: Any, *, seconds: float = 60) -> dict[str, Any]:
         """The cluster once the condition holds of it."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -131,6 +132,12 @@ class World:
         answer = await self.call("POST", f"/v1/clusters/{cluster}/rotations", json=body)
         assert answer.status_code == 202, answer.text
         return dict(answer.json())
+
+    async def until_waiting(self, count: int = 1) -> None:
+        """So many requests wait for a change."""
+        async with asyncio.timeout(60):
+            while self.app.state.looks.waiting < count:
+                await asyncio.sleep(0.01)
 
     async def desired(self, cluster: str = "orders", **query: Any) -> httpx.Response:
         """What the node gets."""
@@ -150,6 +157,7 @@ async def a_world(
     policies: Mapping[str, RotationPolicy] | None = None,
     *,
     cookies: MemoryCookieStore | None = None,
+    masters: MemoryMasterStore | None = None,
 ) -> AsyncIterator[World]:
     """Open everything; close it at the end."""
     wanted = policies or {"orders": POLICY, "billing": POLICY}
@@ -165,9 +173,8 @@ async def a_world(
         crowds = Crowds(state.clusters, named, serving_since=now)
         documents = Documents(cookies)
         kdf = next(iter(PROFILES.values()))
-        keyring = KeyRing(
-            MemoryMasterStore(), state.epochs, QuickStretcher(), {MasterName("default"): kdf}
-        )
+        masters = masters or MemoryMasterStore()
+        keyring = KeyRing(masters, state.epochs, QuickStretcher(), {MasterName("default"): kdf})
         executor = Executor(state.clusters, documents, keyring)
 
         async def newest_fence() -> Fence:
@@ -193,6 +200,7 @@ async def a_world(
         tokens = TokenService(tokens=state.tokens, states=state.clusters, wakeups=wakeups)
         changes = Changes(poke=reconciler.poke, **shared)
         commands = Commands(changes=changes, documents=documents, keyring=keyring)
+        attestations = Attestations(poke=reconciler.poke, **shared)
         app = create_app(
             Services(
                 beginnings=Beginnings(
@@ -207,7 +215,7 @@ async def a_world(
                 fleet=Fleet(
                     commands=commands, states=state.clusters, emergencies=state.emergencies
                 ),
-                attestations=Attestations(poke=reconciler.poke, **shared),
+                attestations=attestations,
                 queries=Queries(
                     states=state.clusters, documents=documents, heads=heads, crowds=crowds
                 ),
@@ -227,6 +235,7 @@ async def a_world(
             wakeups=wakeups,
             reconciler=reconciler,
             crowds=crowds,
+            attestations=attestations,
             cookies=cookies,
             closing=closing,
             client=client,

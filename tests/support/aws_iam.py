@@ -3,7 +3,9 @@
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html: denied
 unless a statement allows it, and denied whatever allows it if a statement denies it.
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecretsmanager.html:
-the condition keys. What is not known here fails loudly.
+the condition keys (both pages were found again in November 2026). What is not known here fails loudly.
+A name that no secret has is evaluated as an ARN made of it: that AWS looks at rights before it looks
+for the secret is what its users report, and not a promise of its documentation.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 Sources: API is https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_<Operation>.html,
 QUOTAS is https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html,
 VERSIONS is https://docs.aws.amazon.com/secretsmanager/latest/userguide/whats-in-a-secret.html.
-No real AWS was asked: these are its words.
+No real AWS was asked: these are its words. In November 2026 the pages of ListSecretVersionIds,
+UpdateSecretVersionStage, PutSecretValue, CreateSecret, DescribeSecret, QUOTAS and VERSIONS were held against copies of
+them, or the same texts in AWS's SDKs. What was not found there word for word is marked "unchecked".
 """
 
 from __future__ import annotations
@@ -13,11 +15,15 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-LARGEST = 65_536  # QUOTAS: "Secret value size: 65,536 bytes"
-MOST_VERSIONS = 100  # QUOTAS: "does not remove versions created less than 24 hours ago"
-MOST_LABELS = 20  # QUOTAS: "Staging labels attached across all versions of a secret: 20"
-PAGE = 100  # API ListSecretVersionIds: MaxResults is at most 100
-_NAME = re.compile(r"[A-Za-z0-9/_+=.@-]{1,512}")  # API CreateSecret: Name
+LARGEST = 65_536  # QUOTAS: "Secret value size: 65,536 bytes" (unchecked)
+# QUOTAS: "removes unlabeled versions when there are more than 100, but it does not remove versions
+# created less than 24 hours ago"; that the hundred-and-first is refused is unchecked.
+MOST_VERSIONS = 100
+MOST_LABELS = (
+    20  # QUOTAS: "Staging labels attached across all versions of a secret: 20" (unchecked)
+)
+PAGE = 100  # API ListSecretVersionIds, MaxResults: "Maximum value of 100"
+_NAME = re.compile(r"[A-Za-z0-9/_+=.@-]{1,512}")  # API CreateSecret: Name (characters unchecked)
 
 
 @dataclass
@@ -71,8 +77,9 @@ def check_put(secret: Any, asked: dict[str, Any]) -> bool:
     _check_value(asked)
     found = secret.versions.get(asked["ClientRequestToken"])
     if found is not None:
-        # API PutSecretValue: "you can't modify an existing version, you can only create new ones";
-        # the same value again "is ignored", its labels with it. moto writes over a pending one.
+        # API PutSecretValue: "you can't modify an existing version; you can only create new ones";
+        # the same value again "succeeds but does nothing", with its labels. moto writes over a
+        # pending one.
         if found.get("secret_string") != asked["SecretString"]:
             raise Refused("ResourceExistsException")
         return False
@@ -105,21 +112,22 @@ def labels_after_move(secret: Any, asked: dict[str, Any]) -> dict[str, str]:
     off, to = asked.get("RemoveFromVersionId"), asked.get("MoveToVersionId")
     if off is None and to is None:
         raise Refused("InvalidParameterException", "neither MoveTo nor RemoveFrom")
-    # "If the label is attached to another version, you must specify RemoveFromVersionId; if it
-    # doesn't match the version that has the label, the operation fails." moto checks AWSCURRENT
-    # alone, and removes the label before it looks at where it goes.
+    # "If the label is attached and you either do not specify this parameter, or the version ID does
+    # not match, then the operation fails." moto checks AWSCURRENT alone, and removes the label
+    # before it looks at where it goes.
     if before.get(label) != off:
         raise Refused("InvalidParameterException", f"{label} is on {before.get(label)}")
     if to is not None and to not in secret.versions:
         raise Refused("InvalidParameterException", "Not a valid version")
     if label == "AWSCURRENT" and to is None:
-        # "You can move AWSCURRENT, and can't remove it": a secret always has a current version.
+        # Unchecked: that a secret always has a current version, so that AWSCURRENT moves alone.
         raise Refused("InvalidParameterException", "AWSCURRENT can't be removed")
     after = {name: version for name, version in before.items() if name != label}
     if to is not None:
         after[label] = to
     if label == "AWSCURRENT" and off is not None and off != to:
-        after["AWSPREVIOUS"] = off  # "automatically moves AWSPREVIOUS to the former version"
+        # "automatically moves the label AWSPREVIOUS to the version that AWSCURRENT was removed from"
+        after["AWSPREVIOUS"] = off
     return after
 
 
@@ -163,9 +171,14 @@ def listed(secret: Any, asked: dict[str, Any]) -> dict[str, Any]:
     return page | ({"NextToken": str(end)} if end < len(rows) else {})
 
 
-def _check_there(secret: Any) -> None:
+def check_found(secret: Any) -> None:
+    """API DeleteSecret, RestoreSecret, UpdateSecret: ResourceNotFoundException."""
     if secret is None:
         raise Refused("ResourceNotFoundException")
+
+
+def _check_there(secret: Any) -> None:
+    check_found(secret)
     if secret.is_deleted():
         # API PutSecretValue and others: InvalidRequestException. moto takes a put.
         raise Refused(

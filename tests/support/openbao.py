@@ -66,13 +66,23 @@ class OpenBao:
         return name
 
     def seal(self) -> None:
-        """Seal it."""
+        """Seal it, and wait until it says so: it gives up leading first, and says that."""
         self.do("PUT", "sys/seal")
+        self.wait_for(503)
 
     def unseal(self) -> None:
-        """Unseal it, and wait until it serves."""
+        """Unseal it, and wait until it serves, the mount too where it is there."""
         self.do("PUT", "sys/unseal", {"key": self.unseal_key})
         self.wait_for(200)
+        self.wait_for_mount()
+
+    def wait_for_mount(self) -> None:
+        """For a moment after it is made, or its server is unsealed, a KV mount is being upgraded."""
+        ends_at = time.monotonic() + 60
+        while self.ask("GET", "secret/data/nobody-put-this-here").status_code != 404:
+            if time.monotonic() > ends_at:
+                raise RuntimeError("the KV mount did not come up")
+            time.sleep(0.05)
 
     def wait_for(self, *statuses: int) -> None:
         """Wait until sys/health answers with one of these."""
@@ -144,6 +154,7 @@ def start_durable() -> OpenBao:
         server.root_token, server.unseal_key = made["root_token"], made["keys"][0]
         server.unseal()
         server.do("POST", "sys/mounts/secret", {"type": "kv", "options": {"version": "2"}})
+        server.wait_for_mount()
     except BaseException:
         server.stop()
         raise

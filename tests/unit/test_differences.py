@@ -42,7 +42,19 @@ def test_each_setting_that_is_other_is_named_and_no_value():
         "limits.burst",
     )
     assert found.clusters == ("invoices", "billing", "orders")
+    assert found.by_cluster == {"orders": ("grace_window", "members.expect")}
+    assert found.elsewhere == ("limits.burst",)
     assert found.for_restart == ()
+
+
+def test_a_cluster_whose_name_has_dots_is_that_cluster():
+    """A name is never taken apart at its dots."""
+    clusters = {**BEFORE["clusters"], "eu.orders": {"members": {"expect": 1}}}
+    before = Settings.model_validate({**BEFORE, "clusters": clusters})
+    clusters = {**clusters, "eu.orders": {"members": {"expect": 2}}}
+    found = differences(before, Settings.model_validate({**BEFORE, "clusters": clusters}))
+    assert found.by_cluster == {"eu.orders": ("members.expect",)}
+    assert found.clusters == ("eu.orders",)
 
 
 @pytest.mark.parametrize(

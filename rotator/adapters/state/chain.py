@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 SERVICE: Final = ""  #: the chain of facts that are about no cluster
-_PAGE: Final = 500
 
 
 def link(previous: str, body: str) -> str:
@@ -106,47 +105,3 @@ def chained(row: Row[Any]) -> ChainedFact:
         fact=from_json(Fact, json.loads(row.body)),
         hash=row.hash,
     )
-
-
-async def first_broken(
-    connection: AsyncConnection, chain: str, *, kept: FactsHead | None = None
-) -> int | None:
-    """The seq of the first fact that is not as it was written, or is missing; None if none.
-
-    *kept* is a head from elsewhere, which the chain must contain.
-    """
-    newest = GENESIS
-    while rows := await _page(connection, chain, newest.seq):
-        for row in rows:
-            if not _follows(row, newest) or (
-                kept is not None and kept.seq == row.seq and kept.hash != row.hash
-            ):
-                return newest.seq + 1
-            newest = FactsHead(seq=row.seq, hash=row.hash)
-    told = await head(connection, chain)
-    if told != newest:
-        return min(told.seq, newest.seq) + 1 if told.seq != newest.seq else newest.seq
-    if kept is not None and kept.seq > newest.seq:
-        return newest.seq + 1
-    return None
-
-
-async def _page(connection: AsyncConnection, chain: str, after: int) -> list[Row[Any]]:
-    query = select(facts).where(facts.c.chain == chain, facts.c.seq > after)
-    return list(await connection.execute(query.order_by(facts.c.seq).limit(_PAGE)))
-
-
-def _follows(row: Row[Any], previous: FactsHead) -> bool:
-    if row.seq != previous.seq + 1 or row.hash != link(previous.hash, row.body):
-        return False
-    try:
-        body = json.loads(row.body)
-        fact = from_json(Fact, body)
-        # The columns that are searched are not hashed themselves: they must say what the text says.
-        return (
-            (body["chain"], body["seq"]) == (row.chain, row.seq)
-            and (fact.kind.value, fact.rotation, fact.once_key)
-            == (row.kind, row.rotation, row.once_key)
-        )  # fmt: skip
-    except (ValueError, KeyError, TypeError):
-        return False

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from rotator.adapters.state.postgres.server import Server
+    from rotator.adapters.state.verification import Reading
 
 
 async def read_records(path: Path, *, kinds: Sequence[str]) -> Records | None:
@@ -67,6 +68,40 @@ async def read_server_records(server: Server, *, kinds: Sequence[str]) -> Record
     except (ValueError, KeyError) as error:
         reason = type(error).__name__
         raise StateUnavailable(f"the state store cannot be read: {reason}") from None
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def reading_file(path: Path) -> AsyncIterator[Reading]:
+    """A way to read the file again and again; raises `StateUnavailable`, `DatabaseTooNew`."""
+    try:
+        address = _address(path)
+        if address is None:
+            raise StateUnavailable(f"there is no state store at {path}")
+        async with _read_only(address) as connection:
+            await _require_known(connection)
+
+            @asynccontextmanager
+            async def same() -> AsyncIterator[AsyncConnection]:
+                yield connection
+                await connection.rollback()  # the next look sees what was written meanwhile
+
+            yield same
+    except (DBAPIError, OSError) as error:
+        reason = error.orig if isinstance(error, DBAPIError) else type(error).__name__
+        raise StateUnavailable(f"the state store {path} cannot be read: {reason}") from None
+
+
+@asynccontextmanager
+async def reading_server(server: Server) -> AsyncIterator[Reading]:
+    """The same of PostgreSQL; raises `StateUnavailable`, `DatabaseTooNew`, `DatabaseTooOld`."""
+    from rotator.adapters.state.postgres.database import PostgresDatabase  # noqa: PLC0415 - above
+
+    database = PostgresDatabase(server, replica="")
+    try:
+        await database.prepare()
+        yield database.glance
     finally:
         await database.close()
 

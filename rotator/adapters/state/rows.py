@@ -37,6 +37,13 @@ def cluster_columns(cluster: Cluster) -> dict[str, Any]:
     return {name: to_json(getattr(cluster, name)) for name in names}
 
 
+async def recovered_from(connection: AsyncConnection, name: ClusterName) -> FactsHead | None:
+    """The head of the document that `recover` took the cluster up from."""
+    query = select(t.clusters.c.recovered_from).where(t.clusters.c.name == name)
+    found = (await connection.execute(query)).scalar()
+    return None if found is None else from_json(FactsHead, found)
+
+
 async def read_cluster(connection: AsyncConnection, name: ClusterName) -> Cluster:
     """The aggregate; the cluster must be there."""
     row = (await connection.execute(select(t.clusters).where(t.clusters.c.name == name))).one()

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rotator.cli import listings, tables
+from rotator.cli import listings, output, tables
 from rotator.cli.arguments import SEE, ClusterArgument
+from rotator.cli.commands.server import ConfigOption, needs_server_extra
 from rotator.cli.failure import ExitCode
-from rotator.cli.session import Session, command
+from rotator.cli.session import PlainGroup, Session, command
+from rotator.cli.tables import Table
 from rotator.protocol import v1
+
+if TYPE_CHECKING:
+    from rotator.cli.tables import View
+    from rotator.verification import Outcome
 
 
 def rotations(
@@ -65,6 +72,67 @@ def facts(
     return ExitCode.OK
 
 
+def facts_verify(
+    session: Session,
+    config: ConfigOption,
+    *,
+    state_store_only: Annotated[
+        bool,
+        typer.Option(
+            "--state-store-only", help="Without the heads that are in the secrets manager."
+        ),
+    ] = False,
+) -> ExitCode:
+    """Follow each chain of facts from its first one, and say where it breaks first.
+
+    On the server, with its settings; it changes nothing, and works while the service runs. Each
+    chain must have the head that the secrets manager knows, so that a tail which was cut off is
+    found. Ends with 7 if a chain is broken, with 1 if a document could not be read.
+    """
+    with needs_server_extra():
+        from rotator.cli.commands import local  # noqa: PLC0415 - server parts
+
+        found = local.verify_facts(config, is_anchored=not state_store_only)
+    document = as_document(found)
+    session.out.show(document, _followed(document["chains"]))
+    output.warn(
+        f"{cluster}: its document could not be read, so a cut tail is not found ({why})"
+        for cluster, why in found.unanchored.items()
+    )
+    if not found.is_whole:
+        return ExitCode.DEGRADED
+    return ExitCode.FAILED if found.unanchored else ExitCode.OK
+
+
+def as_document(found: Outcome) -> dict[str, Any]:
+    """For programs."""
+    chains = [{**asdict(one), "is_whole": one.is_whole} for one in found.chains]
+    return {"is_whole": found.is_whole, "chains": chains, "unanchored": found.unanchored}
+
+
+def _followed(chains: list[dict[str, Any]]) -> View:
+    rows = [
+        (
+            one["cluster"] or "(service)",
+            str(one["facts"]),
+            (one["head"] or "-")[:16],
+            "-" if one["anchor"] is None else str(one["anchor"]),
+            "verifies" if one["is_whole"] else f"broken at {one['broken_at']}: {one['why']}",
+        )
+        for one in chains
+    ]
+    return [Table(("chain", "facts", "head", "anchored at", "is"), rows)]
+
+
+class ListsByDefault(PlainGroup):
+    """What follows `facts` is for `list`, unless it is the name of a command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own
+        """As click, with the name put in."""
+        is_named = bool(args) and (args[0] in self.commands or args[0] == "--help")
+        return super().parse_args(ctx, args if is_named else ["list", *args])
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     command(
@@ -74,10 +142,21 @@ def register(app: typer.Typer) -> None:
         "rotator rotations orders ID -o json",
         panel=SEE,
     )(rotations)
+    group = typer.Typer(
+        name="facts",
+        help="The audit log: `rotator facts [CLUSTER]` lists it, as `rotator facts list` does.",
+        cls=ListsByDefault,
+    )
     command(
-        app,
-        "facts",
+        group,
+        "list",
         "rotator facts orders --limit 20",
-        "rotator facts --after 0 -o json",
-        panel=SEE,
+        "rotator facts list --after 0 -o json",
     )(facts)
+    command(
+        group,
+        "verify",
+        "rotator facts verify --config rotator.yaml",
+        "rotator facts verify --config rotator.yaml -o json | jq '.chains[] | {cluster, head}'",
+    )(facts_verify)
+    app.add_typer(group, name="facts", rich_help_panel=SEE)

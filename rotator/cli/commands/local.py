@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rotator.services.doctor.runner import Checked, Report
+    from rotator.verification import Outcome
 
 
 def serve(config: Path) -> None:
@@ -80,6 +81,13 @@ def diagnose(config: Path, *, on_progress: Callable[[Checked], None]) -> Report:
     from rotator import diagnosis  # noqa: PLC0415 - server parts load only here
 
     return asyncio.run(diagnosis.diagnose(config, now=_now, on_progress=on_progress))
+
+
+def verify_facts(config: Path, *, is_anchored: bool) -> Outcome:
+    """Follow every chain of facts in the state store that the file describes."""
+    from rotator import settings, verification  # noqa: PLC0415 - server parts load only here
+
+    return asyncio.run(verification.verify(settings.load(config), is_anchored=is_anchored))
 
 
 def _now() -> datetime:

@@ -146,6 +146,20 @@ def test_a_node_that_was_away_over_a_whole_emergency_is_locked_first() -> None:
     assert to_lock(made, settled(OLD), Memory()) == LATE
 
 
+def test_a_vm_that_is_out_of_reach_gets_one_throwaway_for_many_rounds() -> None:
+    """Files take the first; another is made when the VM was seen with it, or in another emergency."""
+    away = Seen(own=None, file=OLD)
+    assert to_lock(LOCK, away, Memory()) == ROUND
+    later = replace(LOCK, lock=replace(ROUND, number=9))
+    assert to_lock(later, away, LOCKED) is None
+    assert decide(later, away, LOCKED) == ()
+    assert to_lock(later, settled(OLD), LOCKED) == later.lock
+    laid = replace(LOCKED, next_lock=replace(ROUND, number=2), next_throwaway=ALIEN)
+    assert to_lock(later, away, laid) == later.lock
+    another = replace(LOCK, lock=replace(ROUND, emergency="another"))
+    assert to_lock(another, away, LOCKED) == another.lock
+
+
 def test_nothing_is_locked_before_the_throwaway_is_remembered() -> None:
     """Without a memory of this very round no step is taken, or the agent would lock itself out."""
     other = replace(LOCKED, lock=replace(ROUND, emergency="another"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,10 @@ FULL = Memory(
 )
 
 
-@pytest.mark.parametrize("memory", [Memory(), Memory(generation=3), FULL])
+LAID = memories.with_next(FULL, LockRound("rot-1", 3), throwaway=Cookie("NEXT"))
+
+
+@pytest.mark.parametrize("memory", [Memory(), Memory(generation=3), FULL, LAID])
 def test_what_is_remembered_comes_back(tmp_path: Path, memory: Memory) -> None:
     """Everything that was stored is there after a restart, readable by its owner alone."""
     path = tmp_path / "n.memory"
@@ -110,6 +114,29 @@ def test_a_memory_does_not_grow_without_end() -> None:
         )
     assert len(memory.former) == 8
     assert memory.former[0] == Cookie("T48")
+
+
+def test_a_vm_that_a_word_has_locked_is_in_the_next_round() -> None:
+    """What was laid ready is its throwaway now, and the one before is remembered."""
+    assert LAID.former == FULL.former
+    for own in (None, Cookie("THROWN"), Cookie("OTHER")):
+        assert memories.entered(LAID, own) == LAID
+    assert memories.entered(FULL, Cookie("NEXT")) == FULL
+    former = (Cookie("THROWN"), Cookie("A"), Cookie("B"))
+    entered = replace(FULL, lock=LockRound("rot-1", 3), throwaway=Cookie("NEXT"), former=former)
+    assert memories.entered(LAID, Cookie("NEXT")) == entered
+
+
+def test_what_was_laid_ready_is_the_throwaway_of_its_round_alone() -> None:
+    """A VM may have taken it at a word: in another round it is one of those that are remembered."""
+    fresh = Cookie("FRESH")
+    same = memories.for_round(LAID, LockRound("rot-1", 3), throwaway=fresh, answers_to=())
+    assert (same.throwaway, same.next_lock, same.next_throwaway) == (Cookie("NEXT"), None, None)
+    later = memories.for_round(LAID, LockRound("rot-1", 4), throwaway=fresh, answers_to=())
+    assert later.throwaway == fresh
+    assert {Cookie("NEXT"), Cookie("THROWN")} <= set(later.former)
+    again = memories.with_next(LAID, LockRound("rot-1", 4), throwaway=fresh)
+    assert Cookie("NEXT") in again.former
 
 
 def test_peace_leaves_no_cookie() -> None:

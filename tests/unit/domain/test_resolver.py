@@ -306,8 +306,8 @@ def test_an_unknown_cookie_blocks_promotion_whatever_the_timeout() -> None:
     assert [(b.code, b.subject) for b in action.blockers] == [("unknown_cookie", "a")]
 
 
-def _locked(**said):
-    emergency = an_emergency(Phase.LOCKING, ends_at=NOW + MINUTE)
+def _locked(number=1, **said):
+    emergency = an_emergency(Phase.LOCKING, ends_at=NOW + MINUTE, lock_round=number)
     return a_cluster(emergency, members=[a_member("a", an_attestation(None, own="f1:x", **said))])
 
 
@@ -322,6 +322,19 @@ def test_locking_goes_round_until_it_is_clean_or_over() -> None:
     assert _resolve(_locked(locked_round=1), document) == Enter(line=Line.E2)
     for cluster in (_locked(), foreign):
         assert _resolve(cluster, document, now=NOW + MINUTE) == Enter(line=Line.E2)
+
+
+@pytest.mark.parametrize(("number", "seconds"), [(5, 0), (6, 1), (7, 2), (15, 10), (70, 60)])
+def test_rounds_that_come_to_nothing_follow_ever_more_slowly(number: int, seconds: int) -> None:
+    """Where no round ends a link, agents and audit log are not kept busy; the timeout stands."""
+    document, pause = a_document(11), timedelta(seconds=seconds)
+    foreign = _locked(number, locked_round=number, foreign_links=("x@y",))
+    last = Lock() if pause < MINUTE else Enter(line=Line.E2)
+    assert _resolve(foreign, document, now=NOW + pause) == last
+    if seconds:
+        early = _resolve(foreign, document, now=NOW + pause - timedelta(seconds=1))
+        assert _blockers(early) == ["foreign_link"]
+        assert early.until == NOW + pause
 
 
 def test_grace_names_the_clock_and_the_lost() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from rotator.adapters.secret_stores.aws.connection import AwsConnection
+from rotator.adapters.secret_stores.aws.examiner import AwsExaminer
 from rotator.adapters.secret_stores.aws.masters import AwsMasterStore
 from rotator.adapters.secret_stores.aws.store import AwsCookieStore
 from rotator.adapters.secret_stores.registry import SecretStores
@@ -28,4 +29,5 @@ def open_backend(
     return SecretStores(
         cookies=AwsCookieStore(connection, prefix=prefix, kms_key=kms_key),
         masters=AwsMasterStore(connection, prefix=prefix, kms_key=kms_key),
+        examiner=AwsExaminer(connection, prefix=prefix),
     )

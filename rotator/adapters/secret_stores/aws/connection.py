@@ -7,19 +7,29 @@ import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import boto3
 from botocore.config import Config
+from botocore.credentials import RefreshableCredentials
+from botocore.exceptions import BotoCoreError, ClientError
 
 from rotator import failpoints
 from rotator.adapters.secret_stores.aws.refusals import named
 from rotator.adapters.secret_stores.deadline import Deadline
-from rotator.errors import SecretStoreError, StoreTokenExpired, StoreUnreachable
+from rotator.errors import (
+    SecretStoreError,
+    StoreLoginFailed,
+    StoreTokenExpired,
+    StoreUnreachable,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from mypy_boto3_secretsmanager.client import SecretsManagerClient
 
@@ -33,6 +43,7 @@ _THREADS: Final = 8
 #: (https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html).
 WRITES_PER_SECOND: Final = 40
 _CONNECT_SECONDS: Final = 3.0
+_NOBODY: Final = "rotator-doctor/clock"  #: no secret; asked about for the date of the answer
 
 
 class Ask:
@@ -125,6 +136,30 @@ class AwsConnection:
             client = self._current(deadline, instead_of=client)
         return _asked(client, operation, parameters)
 
+    async def clock(self) -> datetime | None:
+        """AWS's clock, to the second, by the Date of whatever it answers; None if it does not.
+
+        A refusal has a Date, too: that of a signature is what a wrong clock leads to.
+        """
+        return await self.run(lambda ask: self._dated(ask.deadline))
+
+    def _dated(self, deadline: Deadline) -> datetime | None:
+        with suppress(SecretStoreError, BotoCoreError):
+            client = self._current(deadline)
+            answer: Mapping[str, Any]
+            try:
+                answer = client.describe_secret(SecretId=_NOBODY)
+            except ClientError as error:
+                answer = error.response
+            said = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+            with suppress(ValueError):
+                return parsedate_to_datetime(said) if said else None
+        return None
+
+    async def credentials(self) -> tuple[str, bool, bool]:
+        """Where the default chain finds them, whether it renews them, and whether they end."""
+        return await self.run(lambda _ask: _described())
+
     def _current(
         self, deadline: Deadline, *, instead_of: SecretsManagerClient | None = None
     ) -> SecretsManagerClient:
@@ -163,6 +198,13 @@ class AwsConnection:
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._client is not None:
             self._client.close()
+
+
+def _described() -> tuple[str, bool, bool]:
+    found = boto3.session.Session().get_credentials()
+    if found is None:
+        raise StoreLoginFailed("boto3 finds no AWS credentials; see docs/how-to/aws.md")
+    return found.method, isinstance(found, RefreshableCredentials), bool(found.token)
 
 
 def _asked(

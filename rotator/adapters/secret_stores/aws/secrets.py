@@ -61,14 +61,21 @@ class Secret:
             labels=frozenset(answer.get("VersionStages") or ()),
         )
 
-    def labels(self) -> Labels | None:
-        """Where each label is, or None if there is no such secret."""
+    def about(self) -> dict[str, Any] | None:
+        """AWS's description, without a value, or None if there is no such secret."""
         try:
             answer = self.ask.read("describe_secret", SecretId=self.name)
         except NotThere:
             return None
         if "Name" not in answer:
             raise StoreBusy(f"the answer for {self.name!r} is not one of AWS; a proxy?")
+        return answer
+
+    def labels(self) -> Labels | None:
+        """Where each label is, or None if there is no such secret."""
+        answer = self.about()
+        if answer is None:
+            return None
         versions: dict[str, list[str]] = answer.get("VersionIdsToStages") or {}
         return {label: version for version, labels in versions.items() for label in labels}
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 CHANNEL: Final = "rotator"
 _POOL: Final = 6  #: connections that stay open
 _OVERFLOW: Final = 6
+CONNECTIONS: Final = _POOL + _OVERFLOW + 1  #: of a replica at most; the last one listens
 _POOL_SECONDS: Final = 8.0  #: to wait for one
 _LOCKS: Final = 0x726F7461  #: the first half of the key of our advisory locks: "rota"
 
