@@ -20,8 +20,6 @@ log = logging.getLogger(__name__)
 
 _WAIT_SECONDS: Final = 30
 _PAUSES: Final = (0.5, 10.0)
-#: Phases of a rotation after which there will be something to restart.
-_BEFORE: Final = frozenset({"staged", "installing", "promoting"})
 
 
 class Orchestrator:
@@ -50,7 +48,7 @@ class Orchestrator:
                     if found is not None:
                         self._revision = found.revision
                         await self._act(found)
-                        if once and not self._carriers and is_over(found):
+                        if once and await self._is_over(found):
                             return
                 except RotatorError as error:
                     self._note("service", str(error))
@@ -60,6 +58,10 @@ class Orchestrator:
                     self._pause = min(self._pause * 2, _PAUSES[1])
         finally:
             await self._stop()
+
+    async def _is_over(self, found: v1.Rollout) -> bool:
+        """Whether nothing is left to restart, and no rotation is on its way to where there is."""
+        return not self._carriers and is_over(found) and not await self._service.is_beginning()
 
     def _wait(self) -> int:
         """Seconds that a poll may wait: not long where claims of ours end without news."""
@@ -107,8 +109,8 @@ class Orchestrator:
 
 
 def is_over(found: v1.Rollout) -> bool:
-    """Whether there is nothing to restart, now or later, as things stand."""
-    if found.next or found.under_way or found.phase in _BEFORE:
+    """Whether there is nothing to restart as things stand."""
+    if found.next or found.under_way:
         return False
     return found.version is None or found.restarted >= found.members
 
