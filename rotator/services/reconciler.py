@@ -30,6 +30,7 @@ from rotator.services.standings import Standings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from rotator.domain.actions import Action
     from rotator.domain.cluster import Change, Cluster
@@ -120,7 +121,7 @@ class Reconciler:
 
     async def tick(self) -> None:
         """Look at every cluster that is due. Called by the metronome, as often as it likes."""
-        await self._watch_the_clock()
+        self._watch_the_clock(await self._states.now())
         moment = time.monotonic()
         for name in await self._states.names():
             pace = self._paces.setdefault(name, _Pace())
@@ -203,8 +204,6 @@ class Reconciler:
     async def reconcile(self, name: ClusterName) -> float:
         """Step until there is only waiting left; returns the seconds until the next look."""
         for _ in range(MAX_STEPS):
-            # First, as it may find that silence is to be counted anew.
-            await self._watch_the_clock()
             crowd = await self._look(name)
             if crowd is None:
                 return _RESYNC
@@ -227,6 +226,8 @@ class Reconciler:
         async with self._turns.of(name):
             crowd = await self._look(name)
             if crowd is None or question(crowd.cluster) != question(before):
+                return None
+            if not self._clock.is_noted(name):
                 return None
             action = await self._resolve(crowd, held)
             if action is None or isinstance(action, Wait):
@@ -266,16 +267,19 @@ class Reconciler:
         except RotatorError:
             log.warning("blockers not stored", extra={"cluster": name})
 
-    async def _watch_the_clock(self) -> None:
-        for name in await self._clock.jumped():
-            self._paces.setdefault(name, _Pace()).due_at = 0.0
+    def _watch_the_clock(self, now: datetime) -> None:
+        if self._clock.jumped(now):
+            self.look_at_all()
 
     async def _look(self, name: ClusterName) -> Crowd | None:
         cluster = await self._states.load(name)
         if cluster is None or (cluster.uid is None and not cluster.is_declared):
             return None
         await self._announce(cluster)
-        return self._crowds.of(cluster, now=await self._states.now())
+        now = await self._states.now()
+        # By the very instant that is decided on: silence may have to be counted anew.
+        self._watch_the_clock(now)
+        return self._crowds.of(cluster, now=now)
 
     async def _announce(self, cluster: Cluster) -> None:
         """Wake who waits for a generation, whoever made it and whether its answer came or not."""
