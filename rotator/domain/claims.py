@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from rotator.domain import rollout
+from rotator.domain import availability, rollout
 from rotator.domain.claim import Claim, ClaimState
 from rotator.domain.cluster import Change, Cluster
 from rotator.domain.facts import Fact, FactKind
@@ -167,7 +167,7 @@ def _said(crowd: Crowd, claim: Claim, word: Word) -> _Turn:
 
 def _has_come_back(crowd: Crowd, claim: Claim) -> bool:
     member = crowd.cluster.members.get(claim.node)
-    return member is not None and rollout.is_back(crowd, member, claim.version)
+    return member is not None and availability.is_back(crowd, member, claim.version)
 
 
 def _ended(claim: Claim, state: ClaimState, *, now: datetime, detail: str = "") -> _Turn:
@@ -198,7 +198,7 @@ def _settle_one(crowd: Crowd, claim: Claim) -> _Turn | None:
         return over
     member, now = crowd.cluster.members[claim.node], crowd.now
     if _is_wanted(crowd, claim):
-        if rollout.is_back(crowd, member, claim.version):
+        if availability.is_back(crowd, member, claim.version):
             return _on_its_version(crowd, claim, member)
         if claim.back_at is not None:
             return replace(claim, back_at=None), None  # It has gone down again.
@@ -243,7 +243,7 @@ def _on_its_version(crowd: Crowd, claim: Claim, member: Member) -> _Turn | None:
     now = crowd.now
     if crowd.liveness(member) is Liveness.UNKNOWN:
         return None  # Not heard yet since this leader serves: that says nothing of its health.
-    if not rollout.is_healthy(crowd, claim, member):
+    if not availability.is_healthy(crowd, claim, member):
         return None if claim.back_at is None else (replace(claim, back_at=None), None)
     back = claim if claim.back_at is not None else replace(claim, back_at=now)
     if back.back_at is not None and now >= back.back_at + crowd.policy.rollout.soak:

@@ -12,12 +12,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from rotator.domain import adoption, drift
+from rotator.domain import adoption
 from rotator.domain import schedule as schedules
-from rotator.domain.claim import ClaimState
-from rotator.domain.cluster import Blocker, ReadFrom
-from rotator.domain.liveness import Liveness
-from rotator.domain.rotation import Kind, Phase
+from rotator.domain.availability import (
+    GONE,
+    ROLLING,
+    is_back,
+    not_linked,
+    unavailable,
+    uses,
+    why_unavailable,
+)
+from rotator.domain.cluster import Blocker
+from rotator.domain.rotation import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,11 +37,9 @@ if TYPE_CHECKING:
     from rotator.domain.rotation import Rotation
 
 HOUR: Final = timedelta(hours=1)
-_PHASES: Final = frozenset({Phase.ROLLING_OUT, Phase.GRACE, Phase.ROLLING_BACK})
 _SHARED: Final = frozenset(
     {"rollout", "operator", "clock", "frozen"}
 )  #: subjects that are no nodes
-_GONE: Final = frozenset({Liveness.EXCUSED, Liveness.LEFT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +62,7 @@ def outlook(crowd: Crowd) -> Outlook:
     ready = claimable(crowd)
     queued = _awaiting(crowd, (m for m in candidates(crowd) if m.name not in ready))
     waiting = _each_once((*obstacles(crowd), *_under_way(crowd), *queued))
-    restarted = sum(_uses(crowd.cluster, member) == version for member in crowd.awaited())
+    restarted = sum(uses(crowd.cluster, member) == version for member in crowd.awaited())
     return Outlook(
         version=version, next=ready, waiting=waiting, unavailable=away, restarted=restarted
     )
@@ -72,25 +77,9 @@ def target(crowd: Crowd) -> VersionNumber | None:
     if not crowd.policy.restarts or rotation is None or rotation.kind is Kind.EMERGENCY:
         return None
     current = cluster.current
-    if rotation.phase not in _PHASES or current is None or current.number != rotation.target:
+    if rotation.phase not in ROLLING or current is None or current.number != rotation.target:
         return None
     return current.number
-
-
-def _uses(cluster: Cluster, member: Member) -> VersionNumber | None:
-    said = member.attestation
-    if said is None or said.read_from is not ReadFrom.VM:
-        return None
-    return cluster.number_of(said.own)
-
-
-def is_back(crowd: Crowd, member: Member, version: VersionNumber) -> bool:
-    """Whether it runs, as far as is known, and its VM uses *version* as its own cookie."""
-    return _runs(crowd, member) and _uses(crowd.cluster, member) == version
-
-
-def _runs(crowd: Crowd, member: Member) -> bool:
-    return crowd.liveness(member) in {Liveness.LIVE, Liveness.UNKNOWN}
 
 
 def needs_restart(crowd: Crowd, member: Member) -> bool:
@@ -98,8 +87,8 @@ def needs_restart(crowd: Crowd, member: Member) -> bool:
     version, rotation = target(crowd), crowd.cluster.rotation
     if version is None or rotation is None or adoption.fresh(member, rotation) is None:
         return False
-    uses = _uses(crowd.cluster, member)
-    if uses is None or uses == version or uses not in crowd.cluster.accepted():
+    used = uses(crowd.cluster, member)
+    if used is None or used == version or used not in crowd.cluster.accepted():
         return False
     return member.last_seen > _last_ended(crowd.cluster, member.name, before=member.joined_at)
 
@@ -113,69 +102,7 @@ def _last_ended(cluster: Cluster, node: NodeName, *, before: datetime) -> dateti
 
 def is_as_it_was(crowd: Crowd, member: Member) -> bool:
     """Whether it is known to be up, and needs a restart."""
-    return needs_restart(crowd, member) and _why_unavailable(crowd, member) is None
-
-
-# --- who is there -------------------------------------------------------------------------
-
-
-def unavailable(crowd: Crowd) -> dict[NodeName, str]:
-    """Members that are down, may be down, or cannot be told to be up; each with why."""
-    claimed = {claim.node for claim in crowd.cluster.open_claims()}
-    found = {}
-    for name, member in sorted(crowd.cluster.members.items()):
-        if crowd.liveness(member) in _GONE:
-            continue
-        why = "under claim" if name in claimed else _why_unavailable(crowd, member)
-        if why is not None:
-            found[name] = why
-    if isinstance(crowd.policy.expect, frozenset):
-        absent = crowd.policy.expect - crowd.cluster.members.keys()
-        found |= dict.fromkeys(sorted(absent), "never attested")
-    return found
-
-
-def _why_unavailable(crowd: Crowd, member: Member) -> str | None:
-    said, liveness = member.attestation, crowd.liveness(member)
-    if liveness is Liveness.LOST:
-        return "lost"
-    if said is None:
-        return "never attested"
-    if said.read_from is ReadFrom.BOOT:
-        return "about to boot"
-    if said.read_from is ReadFrom.NONE:
-        return "its node does not answer"
-    if liveness is Liveness.UNKNOWN or crowd.now >= member.last_seen + crowd.policy.node_ttl / 2:
-        # Its host may have ended without a word. It is lost only later; until then nobody goes.
-        return "not heard of for a while"
-    return "uses a cookie that is not accepted" if drift.is_adrift(crowd.cluster, member) else None
-
-
-def is_healthy(crowd: Crowd, claim: Claim, member: Member) -> bool:
-    """Whether a restarted member is back: heard, on its version in VM and file, and linked."""
-    rotation = crowd.cluster.rotation
-    said = None if rotation is None else adoption.fresh(member, rotation)
-    if said is None or crowd.liveness(member) is not Liveness.LIVE:
-        return False
-    used = {crowd.cluster.number_of(said.own), crowd.cluster.number_of(said.file)}
-    return used == {claim.version} and not not_linked(crowd, claim, member)
-
-
-def not_linked(crowd: Crowd, claim: Claim, member: Member) -> tuple[NodeName, ...]:
-    """Peers that it was linked to before, and that are up, and that it is not linked to now."""
-    links = member.attestation.links if member.attestation else {}
-    return tuple(peer for peer in claim.links if peer not in links and _is_up(crowd, peer))
-
-
-def _is_up(crowd: Crowd, name: NodeName) -> bool:
-    member = crowd.cluster.members.get(name)
-    if member is None or not _runs(crowd, member):
-        return False
-    restarts = any(
-        claim.node == name and claim.state is ClaimState.RESTARTING and claim.back_at is None
-        for claim in crowd.cluster.open_claims()
-    )
-    return _uses(crowd.cluster, member) is not None and not restarts
+    return needs_restart(crowd, member) and why_unavailable(crowd, member) is None
 
 
 # --- who is next --------------------------------------------------------------------------
@@ -243,7 +170,7 @@ def _stopped(crowd: Crowd) -> Iterator[Blocker]:
     """Nodes whose restart failed: nobody else is restarted before they are well, or excused."""
     cluster, policy, version = crowd.cluster, crowd.policy.rollout, target(crowd)
     for name, member in sorted(cluster.members.items()):
-        if version is None or crowd.liveness(member) in _GONE or is_back(crowd, member, version):
+        if version is None or crowd.liveness(member) in GONE or is_back(crowd, member, version):
             continue
         failed = attempts(cluster, name, version)
         late = [claim for claim in cluster.open_claims() if _is_late(crowd, claim, name)]
@@ -297,8 +224,8 @@ def _under_way(crowd: Crowd) -> Iterator[Blocker]:
 
 def _awaiting(crowd: Crowd, members: Iterable[Member]) -> Iterator[Blocker]:
     for member in members:
-        uses = _uses(crowd.cluster, member)
-        detail = f"uses version {uses} until an orchestrator restarts it"
+        used = uses(crowd.cluster, member)
+        detail = f"uses version {used} until an orchestrator restarts it"
         yield Blocker(code="awaiting_restart", subject=member.name, detail=detail)
 
 

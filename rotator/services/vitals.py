@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from rotator.domain import drift, membership, rollout, schedule
+from rotator.domain import availability, drift, membership, schedule
 from rotator.domain.claim import OPEN
 from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Kind
@@ -103,7 +103,7 @@ def cluster_vitals(report: ClusterReport) -> ClusterVitals:
         foreign_links=sum(bool(membership.strangers(crowd, one)) for one in awaited),
         findings=sum(bool(one.attestation and one.attestation.preflight) for one in awaited),
         claims=_claims(crowd),
-        unavailable=len(rollout.unavailable(crowd)) if crowd.policy.restarts else None,
+        unavailable=len(availability.unavailable(crowd)) if crowd.policy.restarts else None,
         blockers=_blockers(crowd),
     )
 

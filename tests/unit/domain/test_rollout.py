@@ -7,7 +7,7 @@ from datetime import UTC, timedelta
 
 import pytest
 
-from rotator.domain import rollout
+from rotator.domain import availability, rollout
 from rotator.domain.calendar import Calendar
 from rotator.domain.claim import ClaimState
 from rotator.domain.cluster import Blocker, ReadFrom, Standing
@@ -96,6 +96,7 @@ def test_the_way_back_takes_restarts_too() -> None:
         (a_member(C), "never attested"),
         (node(C, None, own="f1:" + "0" * 32), "uses a cookie that is not accepted"),
         (replace(node(C), last_seen=NOW - timedelta(hours=1)), "not heard of for a while"),
+        (node(C, generation=41), "has not reported since this phase began"),
     ],
 )
 def test_who_is_not_known_to_be_up_takes_the_place_of_one_that_restarts(
@@ -109,17 +110,25 @@ def test_who_is_not_known_to_be_up_takes_the_place_of_one_that_restarts(
     assert Course(three(member), by_restart(max_unavailable=2)).next() == (A,)
 
 
+def test_nobody_goes_out_of_turn_because_another_has_not_reported_yet() -> None:
+    """When a phase begins reports come in any order, and restarts still go by name."""
+    course = Course(three(node(A, generation=41)))
+    assert course.next() == ()
+    course.report(A, 11)
+    assert course.next() == (A,)
+
+
 def test_who_is_silent_takes_the_place_before_it_is_lost_and_after() -> None:
     """A host that ends without a word is noticed at half its time to live."""
     course = Course(three())
     course.passes(50 * SECOND, heard=False)
     for name in (A, B):
         course.report(name, 11)
-    assert rollout.unavailable(course.crowd) == {C: "not heard of for a while"}
+    assert availability.unavailable(course.crowd) == {C: "not heard of for a while"}
     course.passes(40 * SECOND, heard=False)
     for name in (A, B):
         course.report(name, 11)
-    assert rollout.unavailable(course.crowd) == {C: "lost"}
+    assert availability.unavailable(course.crowd) == {C: "lost"}
     assert course.next() == ()
 
 
@@ -134,7 +143,7 @@ def test_expected_members_that_never_came_count() -> None:
     """By name they take a place; of a number too small, nobody goes at all."""
     named = by_restart(expect=frozenset({A, B, C, "d@h"}))
     assert Course(three(), named).next() == ()
-    assert rollout.unavailable(Course(three(), named).crowd) == {"d@h": "never attested"}
+    assert availability.unavailable(Course(three(), named).crowd) == {"d@h": "never attested"}
     assert Course(three(), by_restart(expect=3)).next() == (A,)
     assert Course(three(), by_restart(expect=4, max_unavailable=2)).next() == ()
     waits = Course(three(), by_restart(expect=4)).waits()
@@ -193,11 +202,11 @@ def test_a_back_node_that_is_not_fresh_is_not_healthy() -> None:
     for changes in ({"generation": 41}, {"file": None}):
         course.report(A, **changes)
         member = course.cluster.members[A]
-        assert not rollout.is_healthy(course.crowd, claim, member)
+        assert not availability.is_healthy(course.crowd, claim, member)
     course.report(A)
-    assert rollout.is_healthy(course.crowd, claim, course.cluster.members[A])
+    assert availability.is_healthy(course.crowd, claim, course.cluster.members[A])
     idle = Course(replace(course.cluster, rotation=None))
-    assert not rollout.is_healthy(idle.crowd, claim, course.cluster.members[A])
+    assert not availability.is_healthy(idle.crowd, claim, course.cluster.members[A])
 
 
 @pytest.mark.parametrize(
@@ -214,10 +223,12 @@ def test_a_link_counts_where_its_other_end_is_up(peer: object, counts: bool) -> 
     [claim] = course.take()
     course.put(peer)  # type: ignore[arg-type]
     course.report(A, links={B: False})
-    missing = rollout.not_linked(course.crowd, claim, course.cluster.members[A])
+    missing = availability.not_linked(course.crowd, claim, course.cluster.members[A])
     assert missing == ((C,) if counts else ())
     stranger = replace(claim, links=(*claim.links, "gone@h"))
-    assert "gone@h" not in rollout.not_linked(course.crowd, stranger, course.cluster.members[A])
+    assert "gone@h" not in availability.not_linked(
+        course.crowd, stranger, course.cluster.members[A]
+    )
 
 
 def test_two_that_restart_together_do_not_wait_for_each_others_link() -> None:
@@ -230,7 +241,7 @@ def test_two_that_restart_together_do_not_wait_for_each_others_link() -> None:
     course.settle()
     assert course.cluster.claims[one.id].back_at == course.now
     course.report(B, links={C: False})
-    assert rollout.not_linked(course.crowd, other, course.cluster.members[B]) == (A,)
+    assert availability.not_linked(course.crowd, other, course.cluster.members[B]) == (A,)
 
 
 def test_a_budget_ends_claims_for_the_hour() -> None:
