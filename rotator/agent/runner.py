@@ -68,8 +68,10 @@ class Runner:
         while True:
             asked_at = loop.time()
             try:
+                # After a failure it is asked at once whether that is over.
+                wait = 0 if "orders" in self._troubles else WAIT_SECONDS
                 desired = await self._server.desired(
-                    self._agent.name, generation=generation, wait=WAIT_SECONDS
+                    self._agent.name, generation=generation, wait=wait
                 )
                 is_new = desired is not None and desired.generation != generation
                 if desired is not None:
@@ -110,8 +112,9 @@ class Runner:
             log.warning("%s: %s", self._agent.name, what)
             self._troubles[where] = what
         else:
-            log.info("%s: the service answers again", self._agent.name)
             del self._troubles[where]
+            if not self._troubles:
+                log.info("%s: the service answers again", self._agent.name)
         self._changed.set()  # Look, so that the status shows it.
 
     # --- looking --------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from rotator.domain.cluster import Blocker, ReadFrom
 from rotator.domain.drift import OVER
 from rotator.domain.ids import NodeName
 from rotator.domain.liveness import Liveness
-from rotator.domain.rotation import Kind
+from rotator.domain.rotation import Kind, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -89,6 +89,23 @@ def is_on(crowd: Crowd, member: Member, number: VersionNumber) -> bool:
         return False
     rows = (used for _, used in _rows(crowd, said, ignoring=frozenset({Liveness.LOST})))
     return all(crowd.cluster.number_of(used) == number for used in (said.own, said.file, *rows))
+
+
+def has_come_back(crowd: Crowd, member: Member) -> bool:
+    """Whether an excused member may be waited for again: it uses current alone, and blocks nothing.
+
+    An emergency excuses those whom it shuts out. While a version is installed or retired more is
+    wanted of a member than to use current: whoever was excused for that stays excused.
+    """
+    current, rotation = crowd.cluster.current, crowd.cluster.rotation
+    if current is None or member.has_left:
+        return False
+    if rotation is None:
+        return is_on(crowd, member, current.number)
+    is_rolled_out = rotation.phase in {Phase.ROLLING_OUT, Phase.GRACE, Phase.ROLLING_BACK}
+    if rotation.kind is Kind.EMERGENCY or not is_rolled_out or current.number != rotation.target:
+        return False
+    return lacks(crowd, member, rotation.target, rotation) is None
 
 
 def users(crowd: Crowd, number: VersionNumber) -> tuple[Member, ...]:

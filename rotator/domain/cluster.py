@@ -71,6 +71,7 @@ class Attestation:
     links: Mapping[NodeName, bool] = field(default_factory=dict)  #: peer → is the link hidden
     otp_release: str = ""
     agent: str = ""
+    run: str = ""  #: another one each time that the agent is started; empty: it does not say
     preflight: tuple[str, ...] = ()
 
     def says_the_same(self, other: Attestation | None) -> bool:

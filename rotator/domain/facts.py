@@ -52,6 +52,7 @@ class FactKind(StrEnum):
     MEMBER_ATTESTED = "MemberAttested"
     MEMBER_LEFT = "MemberLeft"
     MEMBER_EXCUSED = "MemberExcused"
+    MEMBER_RETURNED = "MemberReturned"
     MEMBER_REMOVED = "MemberRemoved"
     RESTART_CLAIMED = "RestartClaimed"
     RESTART_BEGUN = "RestartBegun"
@@ -89,6 +90,7 @@ REPEATABLE: Final = frozenset(
         FactKind.MEMBER_ATTESTED,
         FactKind.MEMBER_LEFT,
         FactKind.MEMBER_EXCUSED,
+        FactKind.MEMBER_RETURNED,
         FactKind.MEMBER_REMOVED,
         FactKind.RESTART_CLAIMED,
         FactKind.RESTART_BEGUN,

@@ -85,6 +85,7 @@ class Attestation:
     links: dict[str, Link] = field(default_factory=dict)
     otp_release: str = ""
     agent: str = ""
+    run: str = ""  #: another one each time that the agent is started
     preflight: list[str] = field(default_factory=list)
 
 

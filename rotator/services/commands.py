@@ -11,7 +11,7 @@ from rotator.domain.actions import Line
 from rotator.domain.commands import Request, Start
 from rotator.domain.ids import Generation, RotationId, VersionNumber
 from rotator.domain.rotation import Kind, Phase
-from rotator.errors import Conflict, NotFound, NotInitialised, PhaseForbids, SecretStoreError
+from rotator.errors import Conflict, NotFound, PhaseForbids, SecretStoreError
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -109,7 +109,7 @@ class Commands:
         crowd = await self._changes.crowd(name)
         cluster = crowd.cluster
         if cluster.current is None:
-            raise NotInitialised
+            raise commands.without_version(cluster)
         conflict: Conflict | None = None
         try:
             commands.why_not_start(crowd, kind, force=force)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from rotator.domain.derivation import ALPHABET, KEY_BYTES, base62
 from rotator.domain.facts import Fact, FactKind
-from rotator.domain.ids import ClusterName
+from rotator.domain.ids import NODE_NAME, ClusterName
 from rotator.errors import InputError, NotAuthenticated, NotFound
 from rotator.ports.state_store import TokenRow
 
@@ -230,8 +230,8 @@ def _require_good(
         raise InputError('"*" stands alone')
     if (role == "node") != bool(nodes):
         raise InputError("a token for a node names it (or a pattern with *), and no other does")
-    if nodes and not _NAME.fullmatch(nodes):
-        raise InputError("a node's name has at most 255 printable characters without white space")
+    if nodes and not (_NAME if "*" in nodes else NODE_NAME).fullmatch(nodes):
+        raise InputError("the node's full name is wanted, as in rabbit@host, or a pattern with *")
     if len(note) > _MAX_NOTE or not all(char.isprintable() for char in note):
         raise InputError(f"a note is one line of at most {_MAX_NOTE} characters")
     if not timedelta(0) < expires_in <= MAX_LIFETIME:

@@ -91,6 +91,7 @@ def full_attestation() -> Attestation:
         links={B: True, A: False},
         otp_release="25",
         agent="0.1.0",
+        run="0a1b2c3d",
         preflight=("umask",),
     )
 
