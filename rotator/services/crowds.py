@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: not write them either.
 OUT_OF_TOUCH: Final = 5.0
 
-#: Of a cluster that is not declared any more: nothing is decided for it, it is shown.
+#: Of a cluster that the file does not declare: nothing is decided for it, it is shown.
 _UNDECLARED = RotationPolicy(expect=None)
 
 
