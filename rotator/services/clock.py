@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from rotator.domain import invariants, steps
-from rotator.errors import RotatorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,43 +37,41 @@ class Clock:
         self._states = states
         self._crowds = crowds
         self._fence = fence
-        self._wall = crowds.serving_since
+        self.wall = crowds.serving_since  #: as last looked at
         self._read_monotonic = monotonic  #: seconds
         self._monotonic = monotonic()
-        self._jumps: dict[ClusterName, timedelta] = {}
+        self._jumps = timedelta()  #: all of them together
+        self._noted: dict[ClusterName, timedelta] = {}  #: how much of that each cluster knows of
 
     async def jumped(self) -> Sequence[ClusterName]:
         """The clusters to look at because the clock has jumped since the last call; else none."""
         now = await self._states.now()
         monotonic = self._read_monotonic()
         self._crowds.in_touch(now=now)
-        jump = (now - self._wall) - timedelta(seconds=monotonic - self._monotonic)
-        self._wall, self._monotonic = now, monotonic
+        jump = (now - self.wall) - timedelta(seconds=monotonic - self._monotonic)
+        self.wall, self._monotonic = now, monotonic
         if abs(jump) <= TOLERANCE:
             return ()
         log.warning("clock jumped", extra={"seconds": round(jump.total_seconds())})
+        self._jumps += jump
         self._crowds.serving_since = now
-        names = await self._states.names()
-        for name in names:
-            self._note(name, jump)
-        return names
+        return await self._states.names()
 
-    def _note(self, name: ClusterName, jump: timedelta) -> None:
-        self._jumps[name] = self._jumps.get(name, timedelta()) + jump
+    def has_jumped(self, cluster: ClusterName) -> bool:
+        """Whether the cluster has a jump to take note of before anything is decided about it."""
+        return self._noted.get(cluster, timedelta()) != self._jumps
 
     async def restart_window(self, crowd: Crowd) -> bool:
         """Whether the cluster had a jump to take note of; its running window begins anew then."""
         name = crowd.cluster.name
-        jump = self._jumps.pop(name, None)
-        if jump is None:
+        if not self.has_jumped(name):
             return False
-        try:
-            now = await self._states.now()
-            change = steps.restart_window(replace(crowd, now=now), jump=jump)
-            if change is not None:
-                invariants.check(crowd, change)
-                await self._states.save(crowd.cluster, change, fence=self._fence)
-        except RotatorError:
-            self._note(name, jump)
-            raise
+        jumps = self._jumps
+        jump = jumps - self._noted.get(name, timedelta())
+        now = await self._states.now()
+        change = steps.restart_window(replace(crowd, now=now), jump=jump)
+        if change is not None:
+            invariants.check(crowd, change)
+            await self._states.save(crowd.cluster, change, fence=self._fence)
+        self._noted[name] = jumps
         return True

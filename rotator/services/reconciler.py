@@ -203,8 +203,6 @@ class Reconciler:
     async def reconcile(self, name: ClusterName) -> float:
         """Step until there is only waiting left; returns the seconds until the next look."""
         for _ in range(MAX_STEPS):
-            # First, as it may find that silence is to be counted anew.
-            await self._watch_the_clock()
             crowd = await self._look(name)
             if crowd is None:
                 return _RESYNC
@@ -228,6 +226,8 @@ class Reconciler:
             crowd = await self._look(name)
             if crowd is None or question(crowd.cluster) != question(before):
                 return None
+            if self._clock.has_jumped(name):
+                return None  # while the secrets manager was waited for
             action = await self._resolve(crowd, held)
             if action is None or isinstance(action, Wait):
                 waiting = action or Wait()
@@ -276,7 +276,9 @@ class Reconciler:
         if cluster is None or (cluster.uid is None and not cluster.is_declared):
             return None
         await self._announce(cluster)
-        return self._crowds.of(cluster, now=await self._states.now())
+        # First, as it may find that silence is to be counted anew.
+        await self._watch_the_clock()
+        return self._crowds.of(cluster, now=self._clock.wall)
 
     async def _announce(self, cluster: Cluster) -> None:
         """Wake who waits for a generation, whoever made it and whether its answer came or not."""
