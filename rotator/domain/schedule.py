@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: What was due while the service was away begins within this time after it is back.
 CATCH_UP: Final = timedelta(minutes=10)
 #: A version from further in the future than this was made while the clock was wrong.
-_SKEW: Final = timedelta(minutes=5)
+SKEW: Final = timedelta(minutes=5)
 #: What keeps a slot from its rotation and is over, with its blockers, when that is told.
 _NOT_NAMED: Final = "the service was away, a rotation was under way, or the cluster was frozen"
 #: A rotation that begins within this time after it is due is no overdue one.
@@ -175,7 +175,7 @@ def _is_ahead(schedule: Schedule, progress: Progress, now: datetime) -> bool:
 def _made_at(crowd: Crowd) -> datetime | None:
     """When the current version was made; None if that says nothing."""
     current = crowd.cluster.current
-    if current is None or current.created_at > crowd.now + _SKEW:
+    if current is None or current.created_at > crowd.now + SKEW:
         return None
     return current.created_at
 
