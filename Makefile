@@ -71,7 +71,8 @@ soak: setup packages  ## Rotations of twenty nodes, RabbitMQ, three replicas, de
 	$(BIN)/python -m pytest -q -s tests/soak
 	ROTATOR_TESTS=full $(BIN)/python -m pytest -q -s tests/acceptance/test_crashes.py tests/acceptance/test_demo.py \
 	  tests/acceptance/test_replicas.py tests/acceptance/test_replicas_outcomes.py
-	ROTATOR_TESTS_WHOLE=1 $(BIN)/python -m pytest -q tests/acceptance/test_lost_stores.py
+	ROTATOR_TESTS_WHOLE=1 $(BIN)/python -m pytest -q tests/acceptance/test_lost_stores.py \
+	  tests/acceptance/test_lost_aws.py
 	ROTATOR_FUZZ_EXAMPLES=300 $(BIN)/python -m pytest -q --timeout 1800 tests/integration/test_api_fuzz.py
 
 ##@ Now and then

@@ -373,7 +373,7 @@ class FenceLost(StateStoreError):
 
 
 class AnotherProcess(StateStoreError):
-    """Another process has this database open; SQLite serves one replica."""
+    """Another process has this database open, or leads."""
 
     code = "another_process"
 

@@ -113,6 +113,20 @@ def disagreement(cluster: Cluster, document: DocumentView, *, fence: Fence) -> W
     return _changed(cluster, document)
 
 
+def may_be_finished(cluster: Cluster, document: DocumentView, *, fence: Fence) -> bool:
+    """Whether a write that was decided and cut short is the one that this cluster waits for.
+
+    An old document that somebody put back looks cut short, too: finished, it would have cookies
+    that are over at the places that nodes read. What an emergency is about to replace is left
+    alone: it goes over whatever it finds.
+    """
+    if not cluster.is_initialised:
+        return document.uid == cluster.uid
+    if cluster.rotation is not None and cluster.rotation.is_locking_out:
+        return False
+    return disagreement(cluster, document, fence=fence) is None
+
+
 def _changed(cluster: Cluster, document: DocumentView) -> Wait | None:
     """Why the document is not what this state store has seen of it."""
     rotation = cluster.rotation

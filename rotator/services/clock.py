@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 from rotator.domain import invariants, steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
+    from datetime import datetime
 
     from rotator.domain.ids import ClusterName, Fence
     from rotator.domain.liveness import Crowd
@@ -37,39 +39,39 @@ class Clock:
         self._states = states
         self._crowds = crowds
         self._fence = fence
-        self.wall = crowds.serving_since  #: as last looked at
+        self._wall = crowds.serving_since
         self._read_monotonic = monotonic  #: seconds
         self._monotonic = monotonic()
-        self._jumps = timedelta()  #: all of them together
-        self._noted: dict[ClusterName, timedelta] = {}  #: how much of that each cluster knows of
+        self._jumps = timedelta()  #: all together
+        self._noted: defaultdict[ClusterName, timedelta] = defaultdict(timedelta)
 
-    async def jumped(self) -> Sequence[ClusterName]:
-        """The clusters to look at because the clock has jumped since the last call; else none."""
-        now = await self._states.now()
+    def jumped(self, now: datetime) -> bool:
+        """Whether the clock has jumped since the last call: every cluster is to be looked at.
+
+        *now* is the state store's, as just read.
+        """
         monotonic = self._read_monotonic()
         self._crowds.in_touch(now=now)
-        jump = (now - self.wall) - timedelta(seconds=monotonic - self._monotonic)
-        self.wall, self._monotonic = now, monotonic
+        jump = (now - self._wall) - timedelta(seconds=monotonic - self._monotonic)
+        self._wall, self._monotonic = now, monotonic
         if abs(jump) <= TOLERANCE:
-            return ()
+            return False
         log.warning("clock jumped", extra={"seconds": round(jump.total_seconds())})
-        self._jumps += jump
         self._crowds.serving_since = now
-        return await self._states.names()
+        self._jumps += jump
+        return True
 
-    def has_jumped(self, cluster: ClusterName) -> bool:
-        """Whether the cluster has a jump to take note of before anything is decided about it."""
-        return self._noted.get(cluster, timedelta()) != self._jumps
+    def is_noted(self, name: ClusterName) -> bool:
+        """Whether `restart_window` has nothing to take note of."""
+        return self._noted[name] == self._jumps
 
     async def restart_window(self, crowd: Crowd) -> bool:
         """Whether the cluster had a jump to take note of; its running window begins anew then."""
-        name = crowd.cluster.name
-        if not self.has_jumped(name):
+        name, jumps = crowd.cluster.name, self._jumps
+        if self.is_noted(name):
             return False
-        jumps = self._jumps
-        jump = jumps - self._noted.get(name, timedelta())
         now = await self._states.now()
-        change = steps.restart_window(replace(crowd, now=now), jump=jump)
+        change = steps.restart_window(replace(crowd, now=now), jump=jumps - self._noted[name])
         if change is not None:
             invariants.check(crowd, change)
             await self._states.save(crowd.cluster, change, fence=self._fence)

@@ -8,12 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from rotator.domain.agreement import may_be_finished
 from rotator.domain.rotation import Kind, Phase
 
 if TYPE_CHECKING:
     from rotator.domain.cluster import Cluster
+    from rotator.domain.ids import Fence
     from rotator.ports.cookie_store import Stored
     from rotator.services.documents import Documents
+    from rotator.services.heads import Heads
     from rotator.services.keyring import KeyRing
 
 _GATE_READ: Final = 15.0  #: seconds between reads of the document while only a gate is awaited
@@ -31,9 +34,13 @@ class Held:
 class Holdings:
     """Asks; raises `SecretStoreError`."""
 
-    def __init__(self, documents: Documents, keyring: KeyRing) -> None:
+    def __init__(
+        self, documents: Documents, keyring: KeyRing, *, heads: Heads, fence: Fence
+    ) -> None:
         self._documents = documents
         self._keyring = keyring
+        self._heads = heads
+        self._fence = fence
 
     async def of(self, cluster: Cluster) -> Held | None:
         """The answers for this cluster; None when a write had to be finished: then look again."""
@@ -54,11 +61,12 @@ class Holdings:
     async def _finished(self, cluster: Cluster, stored: Stored | None) -> bool:
         """Whether a write had to be finished that was cut short, by us or by who led before.
 
-        Its decision was a compare-and-set, so this decides nothing. What an emergency is about to
-        replace is left alone: it goes over whatever it finds.
+        Its decision was a compare-and-set, so this decides nothing.
         """
-        rotation = cluster.rotation
-        if stored is None or stored.is_settled or (rotation and rotation.is_locking_out):
+        if stored is None or stored.is_settled:
+            return False
+        seen = await self._heads.view(cluster, stored.document)
+        if not may_be_finished(cluster, seen, fence=self._fence):
             return False
         await self._documents.finish(cluster.name, stored)
         return True

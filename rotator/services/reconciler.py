@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from rotator.domain.actions import Decision, Wait
 from rotator.domain.cluster import Blocker
-from rotator.domain.resolver import Snapshot, resolve, view
+from rotator.domain.resolver import Snapshot, resolve
 from rotator.errors import (
     FenceLost,
     InvariantViolated,
@@ -30,6 +30,7 @@ from rotator.services.standings import Standings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from rotator.domain.actions import Action
     from rotator.domain.cluster import Change, Cluster
@@ -89,7 +90,7 @@ class Reconciler:
     ) -> None:
         self._turns = turns
         self._states = states
-        self._holdings = Holdings(documents, keyring)
+        self._holdings = Holdings(documents, keyring, heads=heads, fence=fence)
         self._executor = executor
         self._heads = heads
         self._crowds = crowds
@@ -120,7 +121,7 @@ class Reconciler:
 
     async def tick(self) -> None:
         """Look at every cluster that is due. Called by the metronome, as often as it likes."""
-        await self._watch_the_clock()
+        self._watch_the_clock(await self._states.now())
         moment = time.monotonic()
         for name in await self._states.names():
             pace = self._paces.setdefault(name, _Pace())
@@ -226,8 +227,8 @@ class Reconciler:
             crowd = await self._look(name)
             if crowd is None or question(crowd.cluster) != question(before):
                 return None
-            if self._clock.has_jumped(name):
-                return None  # while the secrets manager was waited for
+            if not self._clock.is_noted(name):
+                return None
             action = await self._resolve(crowd, held)
             if action is None or isinstance(action, Wait):
                 waiting = action or Wait()
@@ -245,8 +246,7 @@ class Reconciler:
     async def _resolve(self, crowd: Crowd, held: Held) -> Action | None:
         cluster, document = crowd.cluster, None
         if held.stored is not None:
-            knows_more = await self._heads.knows_more(cluster, held.stored.document)
-            document = view(held.stored.document, cluster, knows_more=knows_more)
+            document = await self._heads.view(cluster, held.stored.document)
         snapshot = Snapshot(
             crowd=crowd,
             document=document,
@@ -267,18 +267,19 @@ class Reconciler:
         except RotatorError:
             log.warning("blockers not stored", extra={"cluster": name})
 
-    async def _watch_the_clock(self) -> None:
-        for name in await self._clock.jumped():
-            self._paces.setdefault(name, _Pace()).due_at = 0.0
+    def _watch_the_clock(self, now: datetime) -> None:
+        if self._clock.jumped(now):
+            self.look_at_all()
 
     async def _look(self, name: ClusterName) -> Crowd | None:
         cluster = await self._states.load(name)
         if cluster is None or (cluster.uid is None and not cluster.is_declared):
             return None
         await self._announce(cluster)
-        # First, as it may find that silence is to be counted anew.
-        await self._watch_the_clock()
-        return self._crowds.of(cluster, now=self._clock.wall)
+        now = await self._states.now()
+        # By the very instant that is decided on: silence may have to be counted anew.
+        self._watch_the_clock(now)
+        return self._crowds.of(cluster, now=now)
 
     async def _announce(self, cluster: Cluster) -> None:
         """Wake who waits for a generation, whoever made it and whether its answer came or not."""

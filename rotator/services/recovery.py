@@ -10,23 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rotator import failpoints
 from rotator.domain import document as documents
 from rotator.domain import recovery
 from rotator.domain.actions import Line
-from rotator.domain.agreement import view
 from rotator.domain.cluster import Cluster
 from rotator.domain.document import Stamp
 from rotator.domain.ids import EpochNumber
 from rotator.domain.recovery import Finding, Need, Sources
-from rotator.errors import (
-    RotatorError,
-    SecretStoreError,
-    StoreConflict,
-    StoreDocumentInvalid,
-    StoreUnreachable,
-)
+from rotator.errors import RotatorError, SecretStoreError, StoreDocumentInvalid
 from rotator.ports.state_store import EpochRow
+from rotator.services.rewriting import rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,9 +91,8 @@ class Recovery:
             return Case(cluster=cluster, master=master, stored=None, finding=finding)
         seen, is_native = None, True
         if stored is not None:
-            knows_more = await self._heads.knows_more(cluster, stored.document)
-            is_native = await self._heads.is_native(name, stored.document)
-            seen = view(stored.document, cluster, knows_more=knows_more)
+            is_native = await self._heads.is_native(cluster, stored.document)
+            seen = await self._heads.view(cluster, stored.document)
         finding = recovery.find(cluster, seen, is_native=is_native)
         return Case(cluster=cluster, master=master, stored=stored, finding=finding)
 
@@ -197,16 +189,7 @@ class Recovery:
             rotation=cluster.rotation.id if cluster.rotation else stored.document.stamp.rotation,
         )
         document = documents.restamped(stored.document, mark)
-        try:
-            failpoints.hit(Line.KL, "before")
-            await self._cookies.replace(cluster.name, document, mark=stored.mark)
-            failpoints.hit(Line.KL, "after")
-            failpoints.hit(Line.KL, "lost")
-        except failpoints.AnswerLost as lost:
-            raise StoreUnreachable(str(lost)) from None
-        written = await self._cookies.read(cluster.name)
-        if written is None or written.document != document:
-            raise StoreConflict("the document read back is not the one that was written")
+        await rewrite(self._cookies, cluster.name, over=stored, document=document, line=Line.KL)
 
 
 def _told(case: Case, after: Cluster | None = None) -> Recovered:

@@ -7,14 +7,13 @@ is not the one on record. Killed at any point it goes on when it is repeated.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from rotator import failpoints
 from rotator.domain import rederivation
 from rotator.domain.actions import Line
-from rotator.domain.agreement import view
 from rotator.domain.derivation import derive_cookie, derive_fingerprint_key
 from rotator.domain.document import ClusterDocument, StoredVersion
 from rotator.domain.facts import Fact, FactKind
@@ -28,12 +27,16 @@ from rotator.errors import (
     NotFound,
     RotatorError,
     StoreConflict,
+    StoreDeletionScheduled,
     StoreDocumentInvalid,
     StoreUnreachable,
 )
 from rotator.services.executor import stamp
+from rotator.services.rewriting import rewrite
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rotator.domain.cluster import Cluster
     from rotator.domain.cookie import Cookie
     from rotator.domain.ids import ClusterName, EpochNumber, MasterName, VersionNumber
@@ -45,6 +48,9 @@ if TYPE_CHECKING:
     from rotator.ports.recovery_kit import RecoveryKit
     from rotator.ports.state_store import ClusterStates, Epochs
     from rotator.services.heads import Heads
+
+
+_OF_ONE_EPOCH: Final = (EpochForeign, EpochMissing, StoreDocumentInvalid, StoreDeletionScheduled)
 
 
 class Came(StrEnum):
@@ -88,7 +94,7 @@ class Rederiving:
         self._heads = heads
         self._kit = kit
         self._fence = fence
-        self._keys: dict[tuple[MasterName, EpochNumber], bytes] = {}
+        self._keys: dict[Epoch, bytes] = {}
 
     async def epochs(self) -> list[Outcome]:
         """The kit's epochs, each written unless it is there."""
@@ -98,7 +104,7 @@ class Rederiving:
             what = f"epoch {master}/{number}"
             try:
                 outcomes.append(await self._epoch(what, master, number, epoch))
-            except (EpochForeign, EpochMissing, StoreDocumentInvalid) as error:
+            except _OF_ONE_EPOCH as error:
                 outcomes.append(_refused(what, error))
         return outcomes
 
@@ -111,7 +117,8 @@ class Rederiving:
                 "the state store has no such epoch: another service's recovery file?"
             )
         await self._require_ours(master, number, kept)
-        there = await self._masters.read(master, number)
+        with _in_the_way():
+            there = await self._masters.read(master, number)
         if there == kept:
             return Outcome(what=what, came=Came.THERE)
         if there is not None:
@@ -138,7 +145,7 @@ class Rederiving:
             made = [v for v in cluster.versions.values() if v.epoch == number and v.fingerprint]
             if not made:
                 continue
-            stretched = await self._stretcher.stretch(kept)
+            stretched = await self._stretched(kept)
             cookie = derive_cookie(stretched, uid=cluster.uid, number=made[-1].number)
             if cookie.fingerprint(known.fingerprint_key, cluster.uid) != made[-1].fingerprint:
                 raise EpochForeign(f"version {made[-1].number} of {name} does not come out of it")
@@ -155,11 +162,9 @@ class Rederiving:
 
     async def _document(self, what: str, name: ClusterName) -> Outcome:
         cluster = await self._loaded(name)
-        stored = await self._cookies.read(name)
-        seen = None
-        if stored is not None:
-            knows_more = await self._heads.knows_more(cluster, stored.document)
-            seen = view(stored.document, cluster, knows_more=knows_more)
+        with _in_the_way():
+            stored = await self._cookies.read(name)
+        seen = await self._heads.view(cluster, stored.document) if stored else None
         fence = self._fence or (stored.document.stamp.fence if stored else None)
         finding = rederivation.find(cluster, seen, fence=fence or Fence(0))
         if finding.need is Need.REFUSED:
@@ -179,7 +184,8 @@ class Rederiving:
         await self._states.add_fact(fact, cluster=name)
         # Loaded again: its head is now that of this fact.
         cluster = await self._loaded(name)
-        await self._write(cluster, _assembled(cluster, wanted, made, key, self._fence), stored)
+        new = _assembled(cluster, wanted, made, key, self._fence)
+        await rewrite(self._cookies, name, over=stored, document=new, line=Line.KD)
         return Outcome(what=what, came=Came.WRITTEN, why=finding.why)
 
     async def _loaded(self, name: ClusterName) -> Cluster:
@@ -238,34 +244,32 @@ class Rederiving:
         return kept.imported[version.number]
 
     async def _key(self, master: MasterName, number: EpochNumber) -> bytes:
-        if (master, number) not in self._keys:
-            epoch = await self._masters.read(master, number)
-            if epoch is None and self._kit is not None:
-                epoch = self._kit.epochs.get((master, number))
-            if epoch is None:
-                raise EpochMissing(
-                    f"epoch {number} of master {master} is neither in the secrets manager nor in a"
-                    " recovery file"
-                )
-            self._keys[master, number] = await self._stretcher.stretch(epoch)
-        return self._keys[master, number]
+        epoch = await self._masters.read(master, number)
+        if epoch is None and self._kit is not None:
+            epoch = self._kit.epochs.get((master, number))
+        if epoch is None:
+            raise EpochMissing(
+                f"epoch {number} of master {master} is neither in the secrets manager nor in a"
+                " recovery file"
+            )
+        return await self._stretched(epoch)
 
-    async def _write(
-        self, cluster: Cluster, document: ClusterDocument, stored: Stored | None
-    ) -> None:
-        try:
-            failpoints.hit(Line.KD, "before")
-            if stored is None:
-                await self._cookies.create(cluster.name, document)
-            else:
-                await self._cookies.replace(cluster.name, document, mark=stored.mark)
-            failpoints.hit(Line.KD, "after")
-            failpoints.hit(Line.KD, "lost")
-        except failpoints.AnswerLost as lost:
-            raise StoreUnreachable(str(lost)) from None
-        written = await self._cookies.read(cluster.name)
-        if written is None or written.document != document:
-            raise StoreConflict("the document read back is not the one that was written")
+    async def _stretched(self, epoch: Epoch) -> bytes:
+        """The slow step, once for each epoch."""
+        if epoch not in self._keys:
+            self._keys[epoch] = await self._stretcher.stretch(epoch)
+        return self._keys[epoch]
+
+
+@contextmanager
+def _in_the_way() -> Iterator[None]:
+    """What cannot be read is never written over."""
+    try:
+        yield
+    except StoreDocumentInvalid as error:
+        raise StoreDocumentInvalid(
+            f"{error}; put it right, or remove it there and repeat this"
+        ) from None
 
 
 def _assembled(

@@ -13,7 +13,7 @@ import pytest
 
 from rotator.adapters.secret_stores.registry import SecretStores, open_stores
 from tests.support import aws, openbao
-from tests.support.keeps import DATABASES, Keep, directory_keep, kv_keep
+from tests.support.keeps import DATABASES, Keep, aws_keep, directory_keep, kv_keep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Place:
     settings: dict[str, Any]  #: for rotator.yaml
     open: Callable[[], SecretStores]
     raw_versions: Callable[[str], int]  #: how many versions of a cluster's document are readable
-    keep: Keep | None = None  #: copies of it, and its loss
+    keep: Keep  #: copies of it, and its loss
     environment: dict[str, str] = field(default_factory=dict)  #: for whoever opens it
 
     def assert_single_copy(self, cluster: str) -> None:
@@ -78,7 +78,7 @@ def vault_place(directory: Path) -> Place:
     )
 
 
-def aws_place() -> Place:
+def aws_place(_directory: Path) -> Place:
     """A prefix of its own in the shared emulator, with the shipped service policy."""
     server, prefix = aws.shared(), f"t{secrets.token_hex(8)}"
     settings = {"region": aws.REGION, "prefix": prefix, "endpoint": server.address}
@@ -90,8 +90,17 @@ def aws_place() -> Place:
         settings={"kind": "aws", "timeout": "30s", **settings},
         open=lambda: open_stores("aws", timeout=timedelta(seconds=60), **settings),
         raw_versions=count,
+        keep=aws_keep(server, prefix),
         environment=server.environment(server.identity("service", prefix)),
     )
+
+
+#: Every kind; whoever opens one needs its environment.
+PLACES: dict[str, Callable[[Path], Place]] = {
+    "local": local_place,
+    "vault": vault_place,
+    "aws": aws_place,
+}
 
 
 @pytest.fixture
@@ -99,20 +108,18 @@ def secret_stores(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path], Plac
     """Make a place of a kind: ``local``, ``vault`` or ``aws``; its credentials are set."""
 
     def make(kind: str, directory: Path) -> Place:
-        if kind == "aws":
-            place = aws_place()
-            for name, value in place.environment.items():
-                monkeypatch.setenv(name, value)
-            return place
-        return {"local": local_place, "vault": vault_place}[kind](directory)
+        place = PLACES[kind](directory)
+        for name, value in place.environment.items():
+            monkeypatch.setenv(name, value)
+        return place
 
     return make
 
 
 @pytest.fixture(scope="session")
 def store_places() -> dict[str, Callable[[Path], Place]]:
-    """Places that need nothing of their test's environment, and whose copies can be put back."""
-    return {"local": local_place, "vault": vault_place}
+    """Places by their kind."""
+    return PLACES
 
 
 @pytest.fixture(scope="session")

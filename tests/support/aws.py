@@ -67,7 +67,7 @@ class Aws:
     lag: int = 0  #: so many reads after a write see what was before it
     _former: dict[str, Any] = field(default_factory=dict)
     _stale: dict[str, int] = field(default_factory=dict)
-    _lock: threading.RLock = field(default_factory=threading.RLock)
+    lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
     def address(self) -> str:
@@ -80,6 +80,11 @@ class Aws:
         from moto.secretsmanager.models import secretsmanager_backends
 
         return secretsmanager_backends[ACCOUNT][REGION].secrets
+
+    def below(self, prefix: str) -> dict[str, Any]:
+        """Moto's own secrets below a prefix, by name."""
+        found = dict.items(self.secrets)
+        return {name: secret for name, secret in found if name.startswith(f"{prefix}/")}
 
     def identity(self, name: str, prefix: str) -> str:
         """An access key whose holder has the shipped policy ``aws-<name>.json`` for this prefix."""
@@ -105,12 +110,12 @@ class Aws:
 
     def labels(self, name: str) -> dict[str, str]:
         """Where the labels of a secret are in truth."""
-        with self._lock:
+        with self.lock:
             return rules.stages(self.secrets[name]) if name in self.secrets else {}
 
     def readable(self, name: str) -> dict[str, Any]:
         """Label → value, for the three labels that a node may ask for."""
-        with self._lock:
+        with self.lock:
             secret = self.secrets[name]
             return {
                 label: json.loads(secret.versions[version]["secret_string"])
@@ -120,7 +125,7 @@ class Aws:
 
     def puts(self, name: str) -> int:
         """How many versions of a secret were made."""
-        with self._lock:
+        with self.lock:
             return len(self.secrets[name].versions)
 
     @contextmanager
@@ -135,7 +140,7 @@ class Aws:
 
     def answer_with(self, former: Any, *, times: int) -> None:
         """The next so many reads of a secret see it as it was when this copy was taken."""
-        with self._lock:
+        with self.lock:
             self._former[former.name], self._stale[former.name] = former, times
 
     def answer(
@@ -145,7 +150,7 @@ class Aws:
         operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         asked = json.loads(body or b"{}")
-        with self._lock:
+        with self.lock:
             try:
                 answer = self._done(app, environ, operation, asked)
             except rules.Refused as refused:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import shutil
 from collections.abc import Callable
@@ -9,7 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support import postgres
+from tests.support.aws import Aws
 from tests.support.openbao import OpenBao
+
+LEASE = "2s"  #: what the next service waits for where one died without a word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +24,7 @@ class Keep:
     save: Callable[[], Callable[[], None]]  #: takes a copy of all that is there: puts it back
     lose: Callable[[], None]  #: everything that is there is gone
     settings: dict[str, Any] = field(default_factory=dict)  #: of a database, for rotator.yaml
+    content: Callable[[], dict[str, bytes]] = dict  #: of a database that is no file
 
 
 def directory_keep(where: Path) -> Keep:
@@ -64,7 +70,46 @@ def kv_keep(server: OpenBao, prefix: str) -> Keep:
     return Keep(save=save, lose=lambda: put_back({}))
 
 
-#: Every database that the service runs on; each below its service's directory, or a schema of its own.
+def aws_keep(server: Aws, prefix: str) -> Keep:
+    """Every secret below a prefix with its versions and labels.
+
+    AWS has no snapshots. This is what a replica in another region would be that was made a
+    secret of its own after it had lagged; what can be done by hand is in test_lost_aws.py.
+    """
+
+    def put_back(former: dict[str, Any]) -> None:
+        with server.lock:
+            for name in server.below(prefix):
+                dict.pop(server.secrets, name)
+            for name, secret in former.items():
+                dict.__setitem__(server.secrets, name, copy.deepcopy(secret))
+
+    def save() -> Callable[[], None]:
+        with server.lock:
+            former = copy.deepcopy(server.below(prefix))
+        return lambda: put_back(former)
+
+    return Keep(save=save, lose=lambda: put_back({}))
+
+
+def database_keep() -> Keep:
+    """A database of PostgreSQL; `pg_dump` and `pg_restore` are in test_lost_snapshots.py."""
+    database = postgres.new_database()
+
+    def save() -> Callable[[], None]:
+        former = postgres.copied(database)
+        return lambda: postgres.put_back(database, former)
+
+    return Keep(
+        save=save,
+        lose=lambda: postgres.put_back(database, None),
+        settings={"state_store": {**database.settings, "lease": LEASE}},
+        content=database.content,
+    )
+
+
+#: Every database that the service runs on; each below its service's directory, or one of its own.
 DATABASES: dict[str, Callable[[Path], Keep]] = {
     "sqlite": lambda directory: directory_keep(directory / "data"),
+    "postgresql": lambda _directory: database_keep(),
 }

@@ -18,6 +18,7 @@ from rotator.adapters.secret_stores import recovery_file
 from rotator.cli.commands import rebuilding
 from rotator.domain.cookie import Cookie
 from rotator.domain.ids import ClusterName
+from rotator.errors import AnotherProcess
 from tests.support import canary
 from tests.support.keeps import Keep
 from tests.support.service import Service, wait_for
@@ -174,6 +175,18 @@ class World:
         self.why = {one.what: one.why for one in done}
         return {one.what: str(one.came) for one in done}
 
+    def once_free(self, work: Callable[[], Any]) -> Any:
+        """*work*, once the lease of who was killed has run out, where it is one that does."""
+
+        def attempt() -> Any:
+            try:
+                return [work()]
+            except AnotherProcess:
+                return None
+
+        (done,) = wait_for("the lease runs out", attempt)
+        return done
+
     def export(self) -> rebuilding.Exported:
         """What `rotator master export` does, without a process of its own."""
         phrase = recovery_file.passphrase(PASSPHRASE)
@@ -213,6 +226,7 @@ class World:
         where = canary.files_below(
             self.service.directory, leaving_out=[self.service.directory / "secrets"]
         )
+        where |= self.state.content()
         if self.service.process is not None and not self.service.has_ended():
             where |= canary.process(self.service.process.pid)
         assert any(name.endswith(".log") for name in where)
@@ -224,7 +238,9 @@ def lived(directory: Path, place: Any, state: Keep) -> tuple[World, Reader]:
 
     It is stopped, and its reader has obeyed all three. What is over is on record after that only.
     """
-    service = Service(directory, place.settings, {CLUSTER: PLAIN}, dict(state.settings))
+    service = Service(
+        directory, place.settings, {CLUSTER: PLAIN}, dict(state.settings), place.environment
+    )
     world = World(service=service, secrets=place.keep, state=state, open=place.open)
     reader = Reader(world)
     service.start()

@@ -86,6 +86,11 @@ def shared() -> Postgres:
     return server
 
 
+def program(name: str) -> Path:
+    """One of PostgreSQL's programs: those of the wheel, which fit its server."""
+    return shared().programs / name
+
+
 def _administration() -> dict[str, Any]:
     given = os.environ.get(GIVEN)
     return conninfo_to_dict(given) if given else shared().parameters("postgres")
@@ -102,8 +107,24 @@ def new_database() -> Database:
     return _made(_administration(), _template())
 
 
-def _made(where: dict[str, Any], template: str) -> Database:
-    name = f"t{secrets.token_hex(8)}"
+def copied(database: Database) -> Database:
+    """A copy of it as it is now; whoever is connected to it is cut off."""
+    database.terminate()
+    made = _made(_administration(), database.parameters["dbname"])
+    if os.environ.get(GIVEN):
+        atexit.register(drop, made)
+    return made
+
+
+def put_back(database: Database, former: Database | None) -> None:
+    """*former* under the name of *database*; None: an empty one with our tables."""
+    drop(database)
+    template = _template() if former is None else former.parameters["dbname"]
+    _made(_administration(), template, name=database.parameters["dbname"])
+
+
+def _made(where: dict[str, Any], template: str, *, name: str = "") -> Database:
+    name = name or f"t{secrets.token_hex(8)}"
     names = (sql.Identifier(name), sql.Identifier(template))
     with psycopg.connect(**where, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))

@@ -14,7 +14,6 @@ from rotator.adapters.state.batch import Batch
 from rotator.adapters.state.database import FACTS, RECEIPTS, about, undisturbed
 from rotator.adapters.state.kept import (
     Kept,
-    Place,
     Stamp,
     as_stored,
     find_place,
@@ -50,7 +49,7 @@ class SqlClusterStates:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._kept = Kept()
-        self._places: Batch[ClusterName, Place] = Batch(database, find_places)
+        self._places: Batch[ClusterName, Stamp] = Batch(database, find_places)
 
     async def declare(self, names: Sequence[ClusterName], *, now: datetime) -> None:
         """See the port."""
@@ -100,7 +99,7 @@ class SqlClusterStates:
         place = await self._places.find(name)
         if place is None:
             return None
-        return self._kept.exact(name, place.stamp) or await self._read(name)
+        return self._kept.exact(name, place) or await self._read(name)
 
     async def _read(self, name: ClusterName) -> Cluster | None:
         async with self._database.reading() as connection:
@@ -108,7 +107,7 @@ class SqlClusterStates:
             if place is None:
                 return None
             cluster = await rows.read_cluster(connection, name)
-        self._kept.keep(cluster, place.stamp)
+        self._kept.keep(cluster, place)
         return cluster
 
     async def save(
@@ -144,7 +143,7 @@ class SqlClusterStates:
             if fence is not None:
                 await require_fence(connection, fence)
             place = await find_place(connection, name)
-            if place is None or place.stamp.revision != before.revision:
+            if place is None or place.revision != before.revision:
                 raise RevisionConflict
             head = await chain.append(connection, name, after=place.head, new=change.facts)
             columns = rows.cluster_columns(change.cluster) | _head_columns(head)
@@ -160,11 +159,11 @@ class SqlClusterStates:
                 await receipts.add(connection, receipt)
             await self._database.tell(connection, news.of(name))
         saved = replace(change.cluster, revision=revision, facts_head=head)
-        exact = self._kept.exact(name, place.stamp)
+        exact = self._kept.exact(name, place)
         if exact is None:
             return saved
         saved = as_stored(exact, before, saved)
-        self._kept.keep(saved, Stamp(revision, place.stamp.touched, head.seq))
+        self._kept.keep(saved, Stamp(revision, place.touched, head))
         return saved
 
     @undisturbed
@@ -189,15 +188,15 @@ class SqlClusterStates:
             if fence is not None:
                 await require_fence(connection, fence)
             place = await find_place(connection, name)
-            if place is None or place.stamp.revision != cluster.revision:
+            if place is None or place.revision != cluster.revision:
                 return
-            stamp = place.stamp._replace(touched=place.stamp.touched + 1)
+            stamp = place._replace(touched=place.touched + 1)
             await connection.execute(
                 update(table)
                 .where(table.c.name == name, table.c.revision == cluster.revision)
                 .values(blockers=to_json(cluster.blockers), touched=stamp.touched)
             )
-        exact = self._kept.exact(name, place.stamp)
+        exact = self._kept.exact(name, place)
         if exact is not None:
             standing = replace(exact, blockers=cluster.blockers)
             self._kept.keep(standing, stamp)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import select
@@ -20,18 +20,13 @@ if TYPE_CHECKING:
 
 
 class Stamp(NamedTuple):
-    """Whatever changes a cluster, by whichever process, changes one of these."""
+    """Whatever changes a cluster, by whichever process, changes one of these.
+
+    The head is there with its hash: counters come again where an old database was put back.
+    """
 
     revision: int
     touched: int
-    facts_seq: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """What a write goes by, in one look."""
-
-    stamp: Stamp
     head: FactsHead
 
 
@@ -51,14 +46,14 @@ class Kept:
         self._clusters[cluster.name] = stamp, cluster
 
 
-async def find_place(connection: AsyncConnection, name: ClusterName) -> Place | None:
+async def find_place(connection: AsyncConnection, name: ClusterName) -> Stamp | None:
     """Where a cluster stands; None if there is no such cluster."""
     return (await find_places(connection, (name,))).get(name)
 
 
 async def find_places(
     connection: AsyncConnection, names: Collection[ClusterName]
-) -> dict[ClusterName, Place]:
+) -> dict[ClusterName, Stamp]:
     """Where each of these clusters stands, but those that are not there."""
     table = clusters.c
     found = await connection.execute(
@@ -71,9 +66,8 @@ async def find_places(
         ).where(table.name.in_(names))
     )
     return {
-        row.name: Place(
-            stamp=Stamp(row.revision, row.touched, row.facts_seq),
-            head=FactsHead(seq=row.facts_seq, hash=row.facts_hash),
+        row.name: Stamp(
+            row.revision, row.touched, FactsHead(seq=row.facts_seq, hash=row.facts_hash)
         )
         for row in found
     }

@@ -13,7 +13,7 @@ from rotator.adapters.secret_stores import recovery_file
 from rotator.domain.facts import Fact, FactKind
 from rotator.domain.ids import ClusterName
 from rotator.domain.recovery import BY, Need, fence_above
-from rotator.errors import InputError, NotFound
+from rotator.errors import AnotherProcess, InputError, NotFound
 from rotator.services.heads import Heads
 from rotator.services.packing import Packing
 from rotator.services.recovery import Recovered, Recovery
@@ -50,8 +50,15 @@ def _names(loaded: Settings, wanted: Sequence[str]) -> list[ClusterName]:
 
 @asynccontextmanager
 async def _leading(parts: LocalParts, above: Fence) -> AsyncIterator[Fence]:
-    """Hold the lease, so that no service writes meanwhile; `AnotherProcess` if one runs."""
-    fence = await parts.state.lease.acquire(above=above)
+    """Hold the lease, so that no service writes meanwhile; `AnotherProcess` if one runs.
+
+    Where replicas share the database it is renewed before each thing that is done: `FenceLost` if
+    one was started meanwhile and waited for long enough.
+    """
+    try:
+        fence = await parts.state.lease.acquire(above=above)
+    except AnotherProcess as error:
+        raise AnotherProcess(f"stop the service first, every replica of it: {error}") from None
     try:
         yield fence
     finally:
@@ -93,8 +100,11 @@ async def _recover(
             await parts.state.clusters.declare(list(policies), now=now)
             cases = await recovery.look(masters)
             revoked = await _revoke_tokens(parts, cases, keeps_tokens)
-            done = tuple([await recovery.recover(case, fence=fence) for case in cases])
-    return Report(clusters=done, revoked_tokens=revoked)
+            done = []
+            for case in cases:
+                await parts.state.lease.renew()
+                done.append(await recovery.recover(case, fence=fence))
+    return Report(clusters=tuple(done), revoked_tokens=revoked)
 
 
 def _documents(cases: Sequence[Case]) -> dict[str, ClusterDocument]:
@@ -165,8 +175,11 @@ async def _rederive(
                 fence=fence,
             )
             outcomes = await rederiving.epochs()
-            known = set(await parts.state.clusters.names())
-            return outcomes + [await rederiving.document(name) for name in names if name in known]
+            for name in sorted(set(names) & set(await parts.state.clusters.names())):
+                if fence is not None:
+                    await parts.state.lease.renew()
+                outcomes.append(await rederiving.document(name))
+            return outcomes
 
         if is_dry:
             return await work(None)

@@ -59,7 +59,7 @@ class Postgres:
             data.mkdir(exist_ok=True)
             self._server = _made(data)
         options = [word for item in _SETTINGS.items() for word in ("-c", "=".join(item))]
-        program = str(self._server.bin_path / "postgres")
+        program = str(self.programs / "postgres")
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(  # noqa: S603 - no shell, a program of a pinned wheel
                 [program, "-D", data, "-h", "127.0.0.1", "-p", str(self.port), "-k", "", *options],
@@ -72,10 +72,15 @@ class Postgres:
             )
         wait_until("PostgreSQL takes connections", self._answers)
 
+    @property
+    def programs(self) -> Path:
+        """Where PostgreSQL's own programs are, once it was started."""
+        return Path(self._server.bin_path)
+
     def _answers(self) -> bool:
         if self.process is None or self.process.poll() is not None:
             raise DemoFailed(f"PostgreSQL ended at once:\n{end_of(self.log)}")
-        program = str(self._server.bin_path / "pg_isready")
+        program = str(self.programs / "pg_isready")
         asked = subprocess.run(  # noqa: S603 - as above
             [program, "-q", "-h", "127.0.0.1", "-p", str(self.port)], check=False, timeout=30
         )

@@ -8,7 +8,7 @@ import pytest
 
 from rotator.domain import commands, invariants, membership, steps
 from rotator.domain.actions import Line
-from rotator.domain.agreement import disagreement, view
+from rotator.domain.agreement import disagreement, may_be_finished, view
 from rotator.domain.cluster import LEAP, Ahead, Change, Cluster
 from rotator.domain.commands import Request, Start
 from rotator.domain.facts import FactKind
@@ -22,11 +22,13 @@ from rotator.testing.factories import (
     a_crowd,
     a_document,
     a_fingerprint,
+    a_rotation,
     an_attestation,
     an_emergency,
 )
 
 NODE = "rabbit@a"
+LOST = Cluster(name=NAME, revision=1)
 AHEAD = Ahead(node=NODE, generation=99)
 
 
@@ -149,3 +151,20 @@ def test_no_other_change_leaps() -> None:
     cluster = a_cluster()
     with pytest.raises(InvariantViolated, match="generations_never_fall"):
         invariants.check(a_crowd(cluster), Change(cluster=cluster.leap()))
+
+
+def test_a_write_is_finished_only_where_both_stores_agree() -> None:
+    """What is old, or another's, stays as it is; an emergency replaces it as it stands."""
+
+    def may(cluster, document, *, fence=1):
+        return may_be_finished(cluster, view(document, cluster), fence=fence)
+
+    promoting = a_cluster(a_rotation(Phase.PROMOTING, id="r1"))
+    assert may(promoting, a_document(12, 11, rotation="r1"))
+    assert not may(promoting, a_document(11, rotation="r0"))
+    assert not may(promoting, a_document(12, 11, rotation="r1"), fence=0)
+    assert not may(a_cluster(an_emergency(Phase.PROMOTING)), a_document(11))
+    assert not may(LOST, a_document(11))
+    begun = replace(a_cluster(), is_initialised=False)
+    assert may(begun, a_document(11))
+    assert not may(replace(begun, uid="1f" * 16), a_document(11))

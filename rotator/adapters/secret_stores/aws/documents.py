@@ -91,8 +91,8 @@ class Documents:
 
     def _older(self, at_least: int) -> StoreBusy:
         return StoreBusy(
-            f"{self._meta.name!r} is older than what was there before: AWS lags, or somebody moved"
-            f" its AWSCURRENT back from write {at_least}"
+            f"{self._meta.name!r} is older than write {at_least}, which was there a moment ago: AWS"
+            " lags, or somebody put an old one back"
         )
 
     def _incomplete(self) -> StoreDocumentInvalid:
@@ -101,20 +101,26 @@ class Documents:
         )
 
     def create(self, document: ClusterDocument) -> int:
-        """Both secrets; `StoreConflict` if the document is there. Which write it is."""
-        wanted = layout.written(document, write=1)
-        first = wanted.meta.wanted[labels.CURRENT]
-        if self._meta.labels() is not None:
+        """Both secrets; `StoreConflict` if the document is there. Which write it is.
+
+        Where somebody deleted the cookies alone, their ``/meta`` is written over.
+        """
+        marks = self._meta.labels()
+        if marks is None:
+            return self._create(document)
+        former = self._meta.value(label=labels.CURRENT)
+        if former is None or self._cookies.labels() is not None:
             raise StoreConflict
-        try:
-            self._cookies.create(
-                "AwsCreate", version=first, text=wanted.cookies[first], kms_key=self._kms_key
-            )
-        except Exists:
-            # Left by a create that was cut short, or another one that runs: /meta decides.
-            self._require_ours(wanted)
-        places = self._visible(self._cookies)
-        self._put_new(wanted, places)
+        there = layout.read_meta(former.text)
+        if there.raw["cluster_uid"] != document.cluster_uid:
+            raise StoreConflict
+        wanted = layout.written(document, write=there.write + 1)
+        self._create_cookies(wanted)
+        return self._write_over(wanted, former.version, marks, known=None)
+
+    def _create(self, document: ClusterDocument) -> int:
+        wanted = layout.written(document, write=1)
+        self._create_cookies(wanted)
         text = wanted.meta.text()
         version = layout.token("meta", "first", text)
         try:
@@ -123,6 +129,17 @@ class Documents:
             raise StoreConflict from None
         self._settle(wanted.meta, version, self._visible(self._meta))
         return wanted.meta.write
+
+    def _create_cookies(self, wanted: Written) -> None:
+        first = wanted.meta.wanted[labels.CURRENT]
+        try:
+            self._cookies.create(
+                "AwsCreate", version=first, text=wanted.cookies[first], kms_key=self._kms_key
+            )
+        except Exists:
+            # Left by a create that was cut short, or another one that runs: /meta decides.
+            self._require_ours(wanted)
+        self._put_new(wanted, self._visible(self._cookies))
 
     def replace(self, document: ClusterDocument, mark: str) -> int:
         """Write over exactly *mark*, or finish the write that left it."""
@@ -136,12 +153,18 @@ class Documents:
             self._finish(there, former, marks)
             return there.write
         self._put_new(wanted, self._visible(self._cookies))
+        known = there.wanted if labels.SETTLED in former.labels else None
+        return self._write_over(wanted, mark, marks, known=known)
+
+    def _write_over(
+        self, wanted: Written, mark: str, marks: Labels, *, known: Labels | None
+    ) -> int:
+        """Put the new ``/meta`` and decide; its cookies are stored already."""
         text = wanted.meta.text()
         version = layout.token("meta", mark, text)
         self._meta.put("AwsPutMeta", version=version, text=text, label=labels.NEXT)
         decided = Move(label=labels.CURRENT, off=mark, to=version)
         self._meta.move("AwsDecide", decided)
-        known = there.wanted if labels.SETTLED in former.labels else None
         self._settle(wanted.meta, version, labels.after(marks, decided), known=known)
         return wanted.meta.write
 

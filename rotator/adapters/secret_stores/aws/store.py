@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import time
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from rotator.adapters.secret_stores.aws.documents import Documents
 from rotator.adapters.secret_stores.aws.secrets import Secret
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from rotator.ports.cookie_store import Mark, Stored
 
 _Result = TypeVar("_Result")
+#: Seconds for which an older answer is taken for one that lags; after that it is what is there.
+LAG: Final = 10.0
 
 
 class AwsCookieStore:
@@ -30,14 +33,16 @@ class AwsCookieStore:
         self._connection = connection
         self._below = f"{prefix.strip('/')}/clusters"
         self._kms_key = kms_key
-        self._newest: dict[ClusterName, int] = {}
+        #: Which write was seen last, and when, by the monotonic clock.
+        self._newest: dict[ClusterName, tuple[int, float]] = {}
 
     async def read(self, cluster: ClusterName) -> Stored | None:
         """The document as ``/meta`` says, wherever the labels are by now.
 
-        What this process has seen once is not read older again: AWS's answers may lag.
+        What this process has just seen is not read older: AWS's answers may lag. One that stays
+        older was put back by somebody, and is for the caller to judge.
         """
-        at_least = self._newest.get(cluster, 0)
+        at_least = self._at_least(cluster)
         found = await self._run(cluster, lambda documents: documents.read(at_least))
         if found is None:
             return None
@@ -70,5 +75,10 @@ class AwsCookieStore:
             lambda ask: call(Documents(ask, name=name, kms_key=self._kms_key))
         )
 
+    def _at_least(self, cluster: ClusterName) -> int:
+        write, seen_at = self._newest.get(cluster, (0, 0.0))
+        return write if time.monotonic() - seen_at < LAG else 0
+
     def _saw(self, cluster: ClusterName, write: int) -> None:
-        self._newest[cluster] = max(write, self._newest.get(cluster, 0))
+        if write >= self._at_least(cluster):
+            self._newest[cluster] = write, time.monotonic()

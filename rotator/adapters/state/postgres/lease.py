@@ -58,7 +58,10 @@ class RowLease:
             taken = await connection.execute(_TAKE, values)
             fence = taken.scalar()
         if fence is None:
-            raise AnotherProcess("another replica leads")
+            leader = (await self.look()).holder or "another replica"
+            raise AnotherProcess(
+                f"{leader} leads; if it was killed, that ends within its lease by itself"
+            )
         self._fence = Fence(fence)
         return self._fence
 
