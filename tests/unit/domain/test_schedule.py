@@ -231,6 +231,12 @@ def test_what_is_due_begins_however_often_another_leader_takes_over(term: int) -
             pytest.fail(f"c{number} never begins")
 
 
+def test_without_jitter_what_was_due_begins_at_once() -> None:
+    """Nobody asked for a spread."""
+    back = SLOT + 5 * HOUR
+    assert schedule.turn(_crowd(now=back, since=back)) == Begin(slot=SLOT)
+
+
 def test_the_spread_does_not_lead_out_of_the_window() -> None:
     """What would begin too late for its window begins at once."""
     narrow = replace(WEEKLY, window=HOUR, jitter=50 * MINUTE)
