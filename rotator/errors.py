@@ -12,8 +12,9 @@
     │   ├── RotationUnderway · PhaseForbids · TooManyRotations · CoolingDown
     │   ├── NotInitialised · AlreadyInitialised · ClusterFrozen
     │   ├── StaleGeneration · WrongFingerprint
-    │   └── MemberIsLive · TooManyMembers · NoSchedule
-    ├── NotAuthenticated · NotAllowed
+    │   ├── MemberIsLive · TooManyMembers · NoSchedule
+    │   └── ClaimLost · RolloutPaused
+    ├── NotAuthenticated · NotAllowed · IdentityAway
     ├── SecretStoreError           the secrets manager; `is_transient` says whether to try again
     │   ├── StoreUnreachable · StoreSealed · StoreBusy                  (transient)
     │   ├── StoreConflict          compare-and-set lost: read back and look  (transient)
@@ -28,6 +29,12 @@
     ├── AgentError                 beside a node
     │   ├── AgentFileError · BootRefused
     │   └── ServiceAway · AgentRefused (AgentConflict)
+    ├── OrchestratorError          restarts nodes by claims
+    │   ├── RolloutAway            the service does not answer: try again
+    │   ├── RolloutRefused (ClaimOver)
+    │   └── RestartImpossible
+    ├── KubernetesError
+    │   └── KubernetesAway         no answer, or not now · KubernetesRefused
     ├── StateStoreError
     │   ├── RevisionConflict       someone else changed the cluster: load again
     │   ├── FenceLost · AnotherProcess · StateUnavailable
@@ -154,7 +161,7 @@ class WrongFingerprint(Conflict):
 
 
 class MemberIsLive(Conflict):
-    """The member is live and would be locked out; use force if that is meant."""
+    """The member is live; use force if nobody shall wait for it all the same."""
 
     code = "member_is_live"
 
@@ -165,10 +172,28 @@ class TooManyMembers(Conflict):
     code = "too_many_members"
 
 
+class ClaimLost(Conflict):
+    """The claim is over, or somebody else has it: do not restart the node for it."""
+
+    code = "claim_lost"
+
+
+class RolloutPaused(Conflict):
+    """The rotation is held: no restart begins until it is released."""
+
+    code = "rollout_paused"
+
+
 class NotAuthenticated(RotatorError):
     """A valid token is needed."""
 
     code = "not_authenticated"
+
+
+class IdentityAway(RotatorError):
+    """Whose token it is cannot be told just now; try again."""
+
+    code = "identity_away"
 
 
 class NotAllowed(RotatorError):
@@ -442,3 +467,56 @@ class AgentConflict(AgentRefused):
     """The service refuses it at this moment: something changed meanwhile."""
 
     code = "agent_conflict"
+
+
+class OrchestratorError(RotatorError):
+    """Nodes cannot be restarted."""
+
+    code = "orchestrator"
+
+
+class RolloutAway(OrchestratorError):
+    """The service does not answer; what was asked for may have been done."""
+
+    code = "rollout_away"
+
+
+class RolloutRefused(OrchestratorError):
+    """The service refuses what the orchestrator asks."""
+
+    code = "rollout_refused"
+
+
+class ClaimOver(RolloutRefused):
+    """The claim is over, or somebody else has it: the node is not to be touched for it."""
+
+    code = "claim_over"
+
+
+class RestartImpossible(OrchestratorError):
+    """The node cannot be restarted this way, however often it is tried."""
+
+    code = "restart_impossible"
+
+
+class KubernetesError(RotatorError):
+    """Kubernetes did not do what was asked."""
+
+    code = "kubernetes"
+
+
+class KubernetesAway(KubernetesError):
+    """The Kubernetes API does not answer; what was asked for may have been done."""
+
+    code = "kubernetes_away"
+
+
+class KubernetesRefused(KubernetesError):
+    """The Kubernetes API refuses it; `status` is that of HTTP."""
+
+    code = "kubernetes_refused"
+
+    def __init__(self, detail: str = "", *, status: int = 0, reason: str = "") -> None:
+        self.status = status
+        self.reason = reason
+        super().__init__(detail)

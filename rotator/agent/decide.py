@@ -129,9 +129,15 @@ def decide(
         if is_sealed and seen.own == memory.throwaway:
             return _to_one_cookie(orders, seen, orders.target)
         return _shut_out(orders, seen, memory)
-    if seen.own != orders.target:
-        return _adopt(orders, seen)
-    return _keep(orders, seen)
+    if seen.own == orders.target:
+        return _keep(orders, seen)
+    return _stay(orders, seen) if orders.restarts else _adopt(orders, seen)
+
+
+def waits_for_start(orders: Orders, seen: Seen) -> bool:
+    """Whether nothing but the node's next start brings it to the target."""
+    is_accepted = seen.own in orders.accepted and seen.own != orders.target
+    return orders.restarts and orders.lock is None and is_accepted
 
 
 def _with_files_alone(orders: Orders, seen: Seen, memory: Memory) -> tuple[Step, ...]:
@@ -264,6 +270,22 @@ def _adopt(orders: Orders, seen: Seen) -> tuple[Step, ...]:
     return tuple(steps)
 
 
+def _stay(orders: Orders, seen: Seen) -> tuple[Step, ...]:
+    """The own cookie changes at the next start alone; a start without `boot` comes up in step.
+
+    So cookie file and own cookie are left as they are, and the boot file names what each pair uses.
+    What `boot` has laid ready for the next start is left, too.
+    """
+    rows = dict(seen.pins)
+    lost = _lost_rows(orders, seen)
+    rows.update(lost)
+    own = seen.file if seen.file in orders.accepted else seen.own
+    pins = {name: rows.get(name, seen.own) for name in sorted(orders.members)}
+    boot = Boot(own=own, pins={name: used for name, used in pins.items() if used is not None})
+    steps: list[Step] = [Pin(lost)] if lost else []
+    return (*steps, *(_files(seen, boot, own) if own is not None else ()))
+
+
 def _keep(orders: Orders, seen: Seen) -> tuple[Step, ...]:
     """The own cookie is the target: rows that were lost come back, those of nobody are set."""
     rows = dict(seen.pins)
@@ -285,7 +307,7 @@ def _lost_rows(orders: Orders, seen: Seen) -> dict[NodeName, Cookie]:
         if name in orders.members
         and name not in seen.pins
         and cookie in orders.accepted
-        and cookie != orders.target
+        and cookie != seen.own
     }
 
 

@@ -37,6 +37,7 @@ class Found:
     is_sealed: bool = False  #: no handshake lives that began before the node was locked
     proofs: Proofs = field(default_factory=Proofs)
     foreign: tuple[NodeName, ...] = ()  #: links found since the round before
+    run: str = ""  #: of the agent
     otp_release: str = ""
     preflight: tuple[str, ...] = ()
 
@@ -69,6 +70,7 @@ def report(
         links={name: v1.Link(hidden=hidden) for name, hidden in sorted(seen.links.items())},
         otp_release=found.otp_release,
         agent=rotator.__version__,
+        run=found.run,
         preflight=list(found.preflight[:_MOST]),
     )
 
@@ -99,8 +101,12 @@ def is_proving(orders: Orders, seen: Seen) -> bool:
     )
 
 
-def heartbeat(*, read_from: str, now: datetime, generation: int) -> v1.Attestation:
+def heartbeat(*, read_from: str, now: datetime, generation: int, run: str = "") -> v1.Attestation:
     """Before `init` there is no key to compute fingerprints with: only that we are here."""
     return v1.Attestation(
-        generation=generation, at=now.isoformat(), read_from=read_from, agent=rotator.__version__
+        generation=generation,
+        at=now.isoformat(),
+        read_from=read_from,
+        agent=rotator.__version__,
+        run=run,
     )

@@ -173,13 +173,19 @@ def oddities(path: Path) -> list[str]:
 
 
 def token_oddities(path: Path) -> list[str]:
-    """That others can read a token, which is worth the cookie; whether there is one is not asked."""
+    """That others can read a token, which is worth the cookie; whether there is one is not asked.
+
+    A token of root's that the agent reads by its group is fine: no mode is stricter, and a pod has
+    its token so (``fsGroup``).
+    """
     try:
-        return _open_to_others(path, path.stat())
+        found = path.stat()
     except OSError:
         return []
+    by_group = found.st_uid == 0 and os.geteuid() != 0
+    return _open_to_others(path, found, bits=0o027 if by_group else 0o077)
 
 
-def _open_to_others(path: Path, found: os.stat_result) -> list[str]:
-    is_open = stat.S_IMODE(found.st_mode) & 0o077
+def _open_to_others(path: Path, found: os.stat_result, *, bits: int = 0o077) -> list[str]:
+    is_open = stat.S_IMODE(found.st_mode) & bits
     return [f"{path} can be read by others: chmod 0400"] if is_open else []

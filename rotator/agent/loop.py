@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from rotator.agent import evidence, files, pairs
 from rotator.agent import memory as memories
-from rotator.agent.decide import Seen, decide, to_lock
+from rotator.agent.decide import Seen, decide, to_lock, waits_for_start
 from rotator.agent.door import Door
 from rotator.agent.evidence import Found
 from rotator.agent.eyes import Eyes
@@ -79,6 +80,7 @@ class NodeAgent:
         self._shown: Cookie | None = None  #: the own cookie that the last report is about
         self._door = Door(self._vm, settings.name)
         self._latch = Latch(self._vm, settings.name)
+        self._run = secrets.token_hex(8)
         self._pause = _SOON
 
     @property
@@ -136,7 +138,7 @@ class NodeAgent:
         seen = await self._see(trouble)
         if orders is None:
             read_from = "none" if seen.own is None else "vm"
-            beat = evidence.heartbeat(read_from=read_from, now=now, generation=0)
+            beat = evidence.heartbeat(read_from=read_from, now=now, generation=0, run=self._run)
             return Outcome(report=beat, next_look=_SLOWEST, is_settled=True, trouble=tuple(trouble))
         is_held_back = self._holds_back(orders, seen)
         try:
@@ -156,6 +158,7 @@ class NodeAgent:
             proofs=proofs,
             is_sealed=self._door.is_sealed(self.memory),
             foreign=tuple(sorted(self._door.strangers)),
+            run=self._run,
             otp_release=self._surveyor.otp_release,
             preflight=(*trouble, *await self._surveyor.findings(orders, seen)),
         )
@@ -300,7 +303,8 @@ class NodeAgent:
     def _next_look(self, orders: Orders, seen: Seen, *, is_settled: bool) -> float:
         """Seconds; nothing to wait for: the next heartbeat, or the next orders."""
         is_locking = orders.lock is not None
-        if is_settled and (is_locking or not pairs.missing_links(orders, seen)):
+        rests = is_settled or waits_for_start(orders, seen)
+        if rests and (is_locking or not pairs.missing_links(orders, seen)):
             return float("inf")
         self._pause = min(self._pause * 2, _WHILE_LOCKING if is_locking else _SLOWEST)
         return self._pause

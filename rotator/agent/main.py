@@ -22,6 +22,7 @@ from rotator.agent.loop import NodeAgent
 from rotator.agent.orders import orders_of
 from rotator.agent.server import Server
 from rotator.errors import AgentFileError, BootRefused, ConfigurationError, RotatorError
+from rotator.protocol.address import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,14 +37,14 @@ USAGE: Final = 2
 TIMED_OUT: Final = 6
 DEGRADED: Final = 7
 _CONFIG: Final = "/etc/rotator/agent.yaml"
-_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _ONCE_LOOKS: Final = 40
 _EXAMPLES: Final = """\
 commands:
   run        stay beside the nodes (default)
   boot       write the cookie files of one node, once it may start; then end
   status     what the running agent sees of its nodes
-  leave      a node goes for good: nobody waits for it any more
+  leave      a node goes for good: nobody waits for it any more. Then stop the node and its agent;
+             when one of them is started again, the node is a member again
 
 examples:
   rotator agent --config agent.yaml            run beside the nodes named there
@@ -76,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--timeout", type=float, default=300.0, help="boot: seconds to wait for `join` (300)"
     )
+    made.add_argument("--yes", action="store_true", help="leave: taken, and not needed")
     made.add_argument(
         "-o", "--output", choices=["table", "json"], default="table", help="of status"
     )
@@ -120,7 +122,7 @@ def _dump_no_core() -> None:
 
 
 def _refuse_failpoints(settings: AgentSettings) -> None:
-    if failpoints.is_armed() and urlsplit(settings.service).hostname not in _LOOPBACK:
+    if failpoints.is_armed() and not is_loopback(urlsplit(settings.service).hostname or ""):
         raise ConfigurationError(
             f"{failpoints.VARIABLE} is set, and service is not on loopback; unset it"
         )

@@ -42,6 +42,7 @@ class Orders:
     refuse: Mapping[VersionNumber, Cookie | None]  #: to be shown refused; None: by number only
     lock: LockRound | None
     heals_drift: bool
+    restarts: bool  #: a running node keeps its own cookie: its next start takes the target
     members: Mapping[NodeName, str]  #: liveness; without the node itself
     pairs: Mapping[NodeName, Cookie]  #: what each peer last attested that it uses for this node
 
@@ -95,6 +96,7 @@ def orders_of(desired: v1.Desired, me: NodeName) -> Orders | None:
         refuse={**{VersionNumber(v.number): Cookie(v.cookie) for v in refused}, **by_number},
         lock=LockRound(desired.lock.emergency, desired.lock.round) if desired.lock else None,
         heals_drift=desired.on_drift != "hold",
+        restarts=desired.adoption == "restart",
         members={NodeName(n): state for n, state in desired.members.items() if n != me},
         pairs={
             NodeName(peer): cookies[VersionNumber(number)]

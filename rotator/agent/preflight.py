@@ -60,7 +60,7 @@ def _of_arguments(node: NodeSettings, found: Surroundings, *, boot: Boot | None)
         )
     if len(own) > 1:
         yield "two -setcookie arguments: OTP then takes the cookie file, or a random cookie"
-    if given and not found.hides_arguments:
+    if given and not (found.hides_arguments or node.own_pid_namespace):
         yield (
             "every user of this host can read the cookies in the VM's arguments: mount /proc with"
             " hidepid=2, or give the node a PID namespace of its own"

@@ -68,8 +68,10 @@ class Runner:
         while True:
             asked_at = loop.time()
             try:
+                # After a failure it is asked at once whether that is over.
+                wait = 0 if "orders" in self._troubles else WAIT_SECONDS
                 desired = await self._server.desired(
-                    self._agent.name, generation=generation, wait=WAIT_SECONDS
+                    self._agent.name, generation=generation, wait=wait
                 )
                 is_new = desired is not None and desired.generation != generation
                 if desired is not None:
@@ -110,8 +112,9 @@ class Runner:
             log.warning("%s: %s", self._agent.name, what)
             self._troubles[where] = what
         else:
-            log.info("%s: the service answers again", self._agent.name)
             del self._troubles[where]
+            if not self._troubles:
+                log.info("%s: the service answers again", self._agent.name)
         self._changed.set()  # Look, so that the status shows it.
 
     # --- looking --------------------------------------------------------------------------
@@ -217,9 +220,10 @@ class Runner:
         """What was held back goes on; a policy that changes makes no new generation."""
         if self._agent.told(report):
             self._changed.set()
-        heals, orders = answer.on_drift != "hold", self._agent.orders
-        if orders is not None and orders.heals_drift != heals:
-            self._agent.obey(replace(orders, heals_drift=heals))
+        heals, restarts = answer.on_drift != "hold", answer.adoption == "restart"
+        orders = self._agent.orders
+        if orders is not None and (orders.heals_drift, orders.restarts) != (heals, restarts):
+            self._agent.obey(replace(orders, heals_drift=heals, restarts=restarts))
             self._changed.set()
 
     def _says_the_same(self, report: v1.Attestation) -> bool:

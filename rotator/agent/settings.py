@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import os
+import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from rotator.agent.files import NodeFiles
 from rotator.beam import tls
 from rotator.domain.ids import NODE_NAME, NodeName
 from rotator.errors import ConfigurationError
+from rotator.protocol.address import USE_HTTPS, in_the_clear
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +51,7 @@ class NodeSettings:
     epmd_port: int = 4369
     tls: Tls | None = None
     reconnect: bool = True  #: link members that are missing
+    own_pid_namespace: bool = False  #: nobody on the host sees its arguments: a container
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,12 +73,14 @@ _TOP: Final = {
 }  # fmt: skip
 _NODE: Final = {
     "name": str, "cookie_file": str, "boot_file": str, "boot_format": str, "host": str,
-    "port": int, "epmd_port": int, "tls": dict, "reconnect": bool,
+    "port": int, "epmd_port": int, "tls": dict, "reconnect": bool, "own_pid_namespace": bool,
 }  # fmt: skip
 _TLS: Final = {"ca_cert": str, "cert": str, "key": str}
 _WORDS: Final = {
     str: "text", int: "a whole number", bool: "true or false", list: "a list", dict: "a mapping",
 }  # fmt: skip
+#: As Kubernetes writes it in the arguments of a container.
+_VARIABLE: Final = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 _NEEDED: Final = ("service", "cluster", "token_file", "state_dir", "nodes")
 
 
@@ -123,6 +129,7 @@ def _settings(found: Any) -> AgentSettings:  # noqa: ANN401 - YAML
     top = _checked(found, _TOP, _NEEDED, "")
     nodes = tuple(_node(one, f"nodes[{place}]") for place, one in enumerate(top["nodes"]))
     _no_two_alike(nodes)
+    _require_safe(top["service"])
     return AgentSettings(
         service=top["service"],
         cluster=top["cluster"],
@@ -134,9 +141,15 @@ def _settings(found: Any) -> AgentSettings:  # noqa: ANN401 - YAML
     )
 
 
+def _require_safe(service: str) -> None:
+    why = in_the_clear(service) if service.isprintable() else None
+    if why is not None:
+        raise ConfigurationError(f"service: {why}: {USE_HTTPS}")
+
+
 def _node(found: Any, where: str) -> NodeSettings:  # noqa: ANN401 - YAML
     given = _checked(found, _NODE, ("name", "cookie_file", "boot_file"), where)
-    name = given["name"]
+    name = _expanded(given["name"], f"{where}.name")
     if NODE_NAME.fullmatch(name) is None:
         raise ConfigurationError(f"{where}.name: the node's full name is wanted, as in rabbit@host")
     kinds = [str(kind) for kind in BootFormat]
@@ -147,12 +160,25 @@ def _node(found: Any, where: str) -> NodeSettings:  # noqa: ANN401 - YAML
         boot_file=Path(given["boot_file"]),
         boot_format=BootFormat(given.get("boot_format", "erl")),
     )
-    rest = {key: given[key] for key in ("host", "port", "epmd_port", "reconnect") if key in given}
+    kept = ("host", "port", "epmd_port", "reconnect", "own_pid_namespace")
+    rest = {key: given[key] for key in kept if key in given}
     for key in ("port", "epmd_port"):
         if not 0 < rest.get(key, 1) < 65536:  # noqa: PLR2004 - the range of ports
             raise ConfigurationError(f"{where}.{key}: a port is wanted")
     tls = None if "tls" not in given else _tls(given["tls"], f"{where}.tls")
     return NodeSettings(name=NodeName(name), files=files, tls=tls, **rest)
+
+
+def _expanded(name: str, where: str) -> str:
+    """With what the environment says for each ``$(VARIABLE)``: one file for the pods of a set."""
+
+    def value(match: re.Match[str]) -> str:
+        found = os.environ.get(match[1])
+        if not found:
+            raise ConfigurationError(f"{where}: $({match[1]}) is not in the environment")
+        return found
+
+    return _VARIABLE.sub(value, name)
 
 
 def _tls(found: Any, where: str) -> Tls:  # noqa: ANN401 - YAML

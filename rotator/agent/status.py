@@ -83,10 +83,20 @@ def _of_node(state_dir: Path, name: str) -> dict[str, Any]:
         "locked_round": report.get("locked_round"),
         "pins": len(report.get("pins", {})),
         "links": sorted(report.get("links", {})),
-        "foreign_links": report.get("foreign_links", []),
+        "foreign_links": _strangers(report),
         "refuses": report.get("refuses", {}),
         "trouble": found.trouble,
     }
+
+
+def _strangers(report: dict[str, Any]) -> list[str]:
+    """Foreign links, but those to members whose agents are silent: the boot file names each member."""
+    members, links = report.get("boot_pins", {}), report.get("links", {})
+    return [
+        name
+        for name in report.get("foreign_links", [])
+        if name not in members or links.get(name, {}).get("hidden")
+    ]
 
 
 def _state(report: dict[str, Any], *, is_settled: bool) -> str:

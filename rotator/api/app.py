@@ -15,7 +15,16 @@ import rotator
 from rotator.api import auth, longpoll, openapi, problems
 from rotator.api.dependencies import GuardedRoute, Route, Services, guard
 from rotator.api.metering import Metered, Observe
-from rotator.api.routes import clusters, emergencies, facts, nodes, rotations, schedules, tokens
+from rotator.api.routes import (
+    clusters,
+    emergencies,
+    facts,
+    nodes,
+    rollout,
+    rotations,
+    schedules,
+    tokens,
+)
 from rotator.api.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -29,6 +38,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *schedules.ROUTES,
     *nodes.ROUTES,
     *rotations.ROUTES,
+    *rollout.ROUTES,
     *emergencies.ROUTES,
     *tokens.ROUTES,
     *facts.ROUTES,

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from rotator.errors import NotAllowed, NotAuthenticated, NotFound
-from rotator.services import tokens
+from rotator.services import tokens, workloads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _SCHEME: Final = "bearer"
 _MARK: Final = "rotator_roles"
-_MAX_CREDENTIALS: Final = 200
+_MAX_CREDENTIALS: Final = workloads.MAX_TOKEN
 
 
 class Role(StrEnum):
@@ -39,7 +39,7 @@ class Role(StrEnum):
 class Principal:
     """Somebody with a valid token."""
 
-    id: str  #: ``token:<id>``; what facts name
+    id: str  #: ``token:<id>``, or ``kubernetes:<namespace>/<account>/<pod>``; what facts name
     role: Role
     token: TokenRow
 
@@ -93,7 +93,8 @@ def _credentials(request: Request) -> str:
 async def authenticate(request: Request, service: TokenService) -> Principal:
     """The principal of the request's token, as it is now; `NotAuthenticated`."""
     row = await service.authenticate(_credentials(request))
-    return Principal(id=f"token:{row.id}", role=Role(row.role), token=row)
+    of_another = ":" in row.id  # kubernetes:namespace/account/pod
+    return Principal(id=row.id if of_another else f"token:{row.id}", role=Role(row.role), token=row)
 
 
 def _address(request: Request) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rotator.ports.wakeups import Wakeups
     from rotator.services.attestations import Attestations
     from rotator.services.beginnings import Beginnings
+    from rotator.services.claims import Claims
     from rotator.services.commands import Commands
     from rotator.services.fleet import Fleet
     from rotator.services.queries import Queries
@@ -39,6 +40,7 @@ class Services:
 
     beginnings: Beginnings
     commands: Commands
+    claims: Claims
     fleet: Fleet
     attestations: Attestations
     queries: Queries
@@ -93,7 +95,8 @@ async def _admitted(request: Request, endpoint: object) -> AsyncIterator[None]:
     if request.method not in _BODILESS:
         await bodies.read(request)
     throttle: Throttle = request.app.state.throttle
-    async with throttle.at_work(is_node=principal_of(request).role is Role.NODE):
+    async with throttle.at_work(is_node=principal_of(request).role is Role.NODE) as place:
+        request.state.place = place
         yield
 
 

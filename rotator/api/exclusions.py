@@ -43,7 +43,16 @@ async def shut_out(
     found = await services.tokens.revoke_for_nodes(
         cluster, names, scope=principal.token.clusters, by=principal.id, reason=reason
     )
+    workloads = services.tokens.workloads
+    accounts = () if workloads is None else workloads.covering(cluster)
     return [
-        f"token {row.id} is for {row.nodes} and still covers a node that is excluded"
-        for row in found.covering
+        *(
+            f"token {row.id} is for {row.nodes} and still covers a node that is excluded"
+            for row in found.covering
+        ),
+        *(
+            f"pods of the Kubernetes service account {one.namespace}/{one.account} speak for"
+            f" {one.nodes}: the service cannot revoke that; delete the pod of a node that is excluded"
+            for one in accounts
+        ),
     ]

@@ -42,16 +42,16 @@ COALESCE: Final = (0.02, 0.05)
 class Poll:
     """What a caller knows already, and how long it will wait for something else."""
 
-    generation: int | None
+    generation: int | None  #: or another counter
     wait: float  #: seconds; 0: not at all
     if_none_match: str | None
 
 
-def poll_of(request: Request) -> Poll:
-    """The poll that a request asks for; `InputError`."""
-    given = request.query_params.get("generation")
+def poll_of(request: Request, *, counter: str = "generation") -> Poll:
+    """The poll that a request asks for, by the generation or another *counter*; `InputError`."""
+    given = request.query_params.get(counter)
     if given is not None and _GENERATION.fullmatch(given) is None:
-        raise InputError("generation: a whole number is wanted")
+        raise InputError(f"{counter}: a whole number is wanted")
     return Poll(
         generation=None if given is None else int(given),
         wait=seconds_of(request.query_params.get("wait")),

@@ -45,7 +45,7 @@ def _lock(state: DesiredState) -> v1.Lock | None:
     return v1.Lock(round=state.lock_round, emergency=state.emergency or "")
 
 
-def desired(name: ClusterName, view: NodeView, *, adoption_mode: str) -> v1.Desired:
+def desired(name: ClusterName, view: NodeView) -> v1.Desired:
     """Desired state of one node, with cookies. The one place where the API reveals any."""
     state = view.desired
 
@@ -61,7 +61,7 @@ def desired(name: ClusterName, view: NodeView, *, adoption_mode: str) -> v1.Desi
         fingerprint_key=_base64(view.fingerprint_key),
         generation=state.generation,
         phase=state.phase,
-        adoption=adoption_mode,
+        adoption=state.adoption,
         adopt=state.adopt,
         join=state.join,
         current=shown(state.current),

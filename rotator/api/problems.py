@@ -116,6 +116,7 @@ _TABLE: Final[dict[type[errors.RotatorError], _Row]] = {
     errors.WrongFingerprint: _Row(HTTPStatus.CONFLICT, "Wrong fingerprint", speaks=False),
     errors.NotAuthenticated: _Row(HTTPStatus.UNAUTHORIZED, "Not authenticated", speaks=False),
     errors.NotAllowed: _Row(HTTPStatus.FORBIDDEN, "Not allowed"),
+    errors.IdentityAway: _UNAVAILABLE,
     errors.SecretStoreError: _UNAVAILABLE,
     errors.StateStoreError: _UNAVAILABLE,
     errors.NotConfiguredHere: _UNAVAILABLE,

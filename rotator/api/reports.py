@@ -29,6 +29,7 @@ _FINGERPRINT: Final = re.compile(r"f1:[0-9a-f]{32}")
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,15}")
 _NAME: Final = re.compile(r"[^\x00-\x20\x7f]{1,255}")
 _LINE: Final = re.compile(r"[^\x00-\x1f\x7f]{0,1000}")
+_RUN: Final = re.compile(r"[0-9A-Za-z]{0,64}")
 _INSTANT: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
@@ -119,6 +120,10 @@ def _read_from(found: Any) -> ReadFrom:  # noqa: ANN401 - JSON
         raise _wrong("read_from", "vm, boot or none is wanted") from None
 
 
+def _run(found: Any, field: str) -> str:  # noqa: ANN401 - JSON
+    return _matching(found, field, _RUN, "up to 64 letters and digits are wanted")
+
+
 def attestation(body: dict[str, Any]) -> Attestation:
     """A node's report; `InputError` names the field and what is wanted, never what came."""
 
@@ -144,6 +149,7 @@ def attestation(body: dict[str, Any]) -> Attestation:
         links=_mapping(body, "links", _peer, _hidden, at_most=MAX_LINKS),
         otp_release=_text(body, "otp_release"),
         agent=_text(body, "agent"),
+        run=maybe("run", _run) or "",
         preflight=_lines(body, "preflight", _LINE),
     )
 

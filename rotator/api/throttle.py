@@ -65,6 +65,13 @@ class Limits:
     long_polls: int = 8  #: at once, for each token and node; and fact streams, for each token
 
 
+@dataclass(slots=True)
+class Place:
+    """Where one request is being served."""
+
+    is_taken: bool = False  #: it counts among those of others than nodes
+
+
 class _Kept(Generic[_K, _V]):
     """A mapping of bounded size that forgets what was not used for longest."""
 
@@ -161,10 +168,11 @@ class Throttle:
             self._good.put(digest, SHARED if is_shared else 1)
 
     @asynccontextmanager
-    async def at_work(self, *, is_node: bool) -> AsyncIterator[None]:
+    async def at_work(self, *, is_node: bool) -> AsyncIterator[Place]:
         """While a request is being served. Others than nodes wait for a place; `TooManyAtWork`."""
+        place = Place()
         if self.limits is None or is_node:
-            yield
+            yield place
             return
         try:
             async with asyncio.timeout(WAIT_SECONDS):
@@ -172,10 +180,24 @@ class Throttle:
         except TimeoutError:
             self._say("work")
             raise TooManyAtWork from None
+        place.is_taken = True
         try:
-            yield
+            yield place
         finally:
-            self._places.release()
+            if place.is_taken:
+                self._places.release()
+
+    @asynccontextmanager
+    async def resting(self, place: Place) -> AsyncIterator[None]:
+        """While a request that has this place only waits: others may work there."""
+        if not place.is_taken:
+            yield
+            return
+        self._places.release()
+        place.is_taken = False
+        yield
+        await self._places.acquire()
+        place.is_taken = True
 
     @contextmanager
     def waiting(self, token: str, what: str) -> Iterator[None]:

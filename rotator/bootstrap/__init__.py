@@ -33,6 +33,7 @@ from rotator.errors import ConfigurationError, FenceLost, RotatorError
 from rotator.services.attestations import Attestations
 from rotator.services.beginnings import Beginnings
 from rotator.services.changes import Changes
+from rotator.services.claims import Claims
 from rotator.services.commands import Commands
 from rotator.services.crowds import Crowds
 from rotator.services.documents import Documents
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from rotator.adapters.secret_stores.registry import SecretStores
     from rotator.adapters.state.store import State
     from rotator.domain.ids import Fence
+    from rotator.services.workloads import Workloads
     from rotator.settings import Settings
 
 __all__ = [
@@ -157,7 +159,12 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             on_lost=closing.set,
         )
         stack.push_async_callback(leadership.resign)
-        tokens = TokenService(tokens=state.tokens, states=state.clusters, wakeups=wakeups)
+        tokens = TokenService(
+            tokens=state.tokens,
+            states=state.clusters,
+            wakeups=wakeups,
+            workloads=_workloads(stack, settings),
+        )
         changes = Changes(
             states=state.clusters,
             crowds=crowds,
@@ -175,6 +182,7 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
                 fence=leadership.newest_fence,
             ),
             commands=commands,
+            claims=Claims(changes),
             fleet=Fleet(commands=commands, states=state.clusters, emergencies=state.emergencies),
             attestations=Attestations(
                 states=state.clusters,
@@ -217,6 +225,14 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             renewals=renewals,
             check_store=stores.cookies.check,
         )
+
+
+def _workloads(stack: AsyncExitStack, settings: Settings) -> Workloads | None:
+    found = parts.workloads(settings)
+    if found is None:
+        return None
+    stack.push_async_callback(found[1])
+    return found[0]
 
 
 def _keyring(

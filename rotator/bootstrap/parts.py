@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,10 +13,11 @@ from rotator.adapters.secret_stores.registry import SecretStores, open_stores
 from rotator.adapters.state.store import migrate_postgres, open_postgres, open_state
 from rotator.api.throttle import Limits
 from rotator.errors import ConfigurationError
+from rotator.services.workloads import Identity, Workloads
 from rotator.settings.state_stores import PostgresStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from datetime import timedelta
 
     from rotator.adapters.state.postgres.server import Server
@@ -43,6 +45,34 @@ def limits(settings: Settings) -> Limits:
         burst=chosen.burst,
         long_polls=chosen.long_polls,
     )
+
+
+def workloads(settings: Settings) -> tuple[Workloads, Callable[[], Awaitable[None]]] | None:
+    """Who may show a token of the platform, and what closes it; None: nobody."""
+    chosen = settings.kubernetes
+    if chosen is None:
+        return None
+    # Loaded only when chosen.
+    from rotator.adapters.identity.kubernetes import KubernetesReviewer  # noqa: PLC0415
+    from rotator.kubernetes import KubernetesApi, Place, in_cluster  # noqa: PLC0415
+
+    if chosen.api is None:
+        place = in_cluster(os.environ)
+    else:
+        place = Place(address=chosen.api, token_file=chosen.token_file, ca_cert=chosen.ca_cert)
+    reviewer = KubernetesReviewer(KubernetesApi(place), audience=chosen.audience)
+    identities = tuple(
+        Identity(
+            namespace=one.service_account.partition("/")[0],
+            account=one.service_account.partition("/")[2],
+            role=one.role,
+            clusters=tuple(one.clusters),
+            nodes=one.nodes or "",
+        )
+        for one in chosen.identities
+    )
+    made = Workloads(reviewer, audience=chosen.audience, identities=identities)
+    return made, reviewer.close
 
 
 def secret_stores(settings: Settings) -> SecretStores:

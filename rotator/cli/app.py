@@ -49,6 +49,7 @@ _MODULES: Final = {
     "server": ("serve", "demo", "master"),
     "losses": ("recover", "rederive"),
     "doctor": ("doctor",),
+    "orchestrate": ("orchestrate",),
     "": ("version", "completion"),
 }  # fmt: skip
 

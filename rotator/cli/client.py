@@ -44,18 +44,23 @@ class Answer(Generic[_T]):
     document: Any
 
 
+def require_token(connection: Connection) -> None:
+    """`Failure` where there is nothing to ask with."""
+    if not connection.token:
+        raise Failure(
+            "there is no token to ask with",
+            code=ExitCode.NOT_ALLOWED,
+            hint="set ROTATOR_TOKEN_FILE to a file that holds one, or give --token-file",
+        )
+
+
 class Api:
     """The service at one address, with one token."""
 
     def __init__(self, connection: Connection) -> None:
         self.address = connection.address
         self.now = datetime.now(UTC)  # noqa: TID251 - until an answer brings the service's clock
-        if not connection.token:
-            raise Failure(
-                "there is no token to ask with",
-                code=ExitCode.NOT_ALLOWED,
-                hint="set ROTATOR_TOKEN_FILE to a file that holds one, or give --token-file",
-            )
+        require_token(connection)
         self._http = httpx.Client(
             base_url=connection.address,
             headers={

@@ -5,7 +5,6 @@ A token is never an argument: arguments are readable by every user of the machin
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from rotator.cli.failure import Misuse
+from rotator.protocol.address import USE_HTTPS, in_the_clear
 
 DEFAULT_ADDRESS: Final = "http://127.0.0.1:8400"
 _MAX_TOKEN: Final = 16 * 1024
@@ -53,20 +53,8 @@ def _require_safe(address: str) -> None:
         )
     if parts.username or parts.password or parts.query or parts.fragment:
         raise Misuse("the service's address holds a user, a password or a query; leave them out")
-    if parts.scheme == "http" and not _is_loopback(host):
-        raise Misuse(
-            f"the token would cross the network to {host} in the clear",
-            hint="use an https:// address; plain http is for this machine alone",
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    if (why := in_the_clear(address)) is not None:
+        raise Misuse(why, hint=USE_HTTPS)
 
 
 def _token(token_file: Path | None) -> str:

@@ -193,7 +193,7 @@ _NEXT: Final = {
     "not_found": "`rotator status` lists what this token may see",
     "rotation_underway": "follow it with `rotator status --watch`",
     "cooling_down": "add --force if a second emergency is meant",
-    "member_is_live": "add --force if it shall be locked out",
+    "member_is_live": "add --force if nobody shall wait for it all the same",
     "already_initialised": "replace its cookie with `rotator rotate`",
     "already_done": "revoke it (`rotator token list`) and make another one",
     "frozen": "`rotator status CLUSTER` says what does not agree",

@@ -124,10 +124,10 @@ def line(moment: Moment) -> str:
 
 
 def waiting(rotation: v1.Rotation, blockers: Iterable[v1.Blocker], *, now: datetime) -> list[str]:
-    """What it has waited for longer than a moment, and since when, one line each."""
+    """What it has waited for longer than a moment, and since when, one sentence each."""
     is_grace = rotation.phase == "grace"
     return [
-        f"{elapsed(seconds_between(rotation.started_at, one.since))}  {_waits(rotation, one)}"
+        _waits(rotation, one)
         for one in blockers
         if (is_grace or one.subject != CLOCK) and seconds_between(one.since, now) > _MOMENT
     ]

@@ -48,6 +48,9 @@ def master(found: v1.Master, now: datetime) -> list[str]:
     said = f"master {found.name}: epoch {found.epoch}, {age(found.opened_at, now)} old"
     if found.next_due is None:
         return []
+    if not found.overdue_since and found.imported:
+        how = f"replace it with `rotator master import {found.name}`"
+        return [f"{said}, imported; due by {_minute(found.next_due)}: {how}"]
     if not found.overdue_since:
         return [f"{said}, renewed at {_minute(found.next_due)}"]
     long = age(found.overdue_since, now)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rotator.cli.client import Api
+    from rotator.cli.connection import Connection
 
 _PANEL: Final = "Connection and output"
 
@@ -91,13 +92,16 @@ class Session:
         if self._api is None:
             # Both are slow to load, and `rotator version` needs neither.
             from rotator.cli.client import Api  # noqa: PLC0415
-            from rotator.cli.connection import resolve  # noqa: PLC0415
 
-            options = self._options
-            self._api = Api(
-                resolve(address=options.addr, token_file=options.token_file, cacert=options.cacert)
-            )
+            self._api = Api(self.connection())
         return self._api
+
+    def connection(self) -> Connection:
+        """Where the service is and who asks, as files and environment say now; `Misuse`."""
+        from rotator.cli.connection import resolve  # noqa: PLC0415 - as above
+
+        options = self._options
+        return resolve(address=options.addr, token_file=options.token_file, cacert=options.cacert)
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from rotator.cli import client, output, progress, tables
-from rotator.cli.durations import seconds_between, spoken
+from rotator.cli.durations import instant, seconds_between, spoken
 from rotator.cli.failure import ExitCode, Failure, Interrupted, Refused, TimedOut, Unreachable
 from rotator.protocol import v1
 
@@ -44,11 +44,14 @@ class Lines:
         """Print what is new since the last time."""
         if not self._seen:
             output.say(tables.rotation_line(rotation))
-        new = [progress.line(moment) for moment in progress.course(rotation)]
+        new = {line: line for line in map(progress.line, progress.course(rotation))}
         if cluster is not None and rotation.finished_at is None:
-            new += progress.waiting(rotation, cluster.blockers, now=now)
-        for line in new:
-            if line not in self._seen:
+            # With the time at which it is told, so that times only grow from line to line.
+            at = progress.elapsed((now - instant(rotation.started_at)).total_seconds())
+            waits = progress.waiting(rotation, cluster.blockers, now=now)
+            new |= {one: f"{at}  {one}" for one in waits}
+        for what, line in new.items():
+            if what not in self._seen:
                 output.say(f"  {line}")
         self._seen.update(new)
 

@@ -122,6 +122,11 @@ class Excuse:
     node: NodeName
 
 
+@dataclass(frozen=True, slots=True)
+class SettleClaims:
+    """Write what has become of claims on restarts: done, back, failed, expired."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
     """Nothing to do before *until* (None: before something changes), because of *blockers*."""
@@ -131,7 +136,7 @@ class Wait:
 
 
 #: Written to the state store alone.
-Decision = Enter | Lock | Excuse | TakeUp | PassOver | Begin
+Decision = Enter | Lock | Excuse | SettleClaims | TakeUp | PassOver | Begin
 #: Written to the secrets manager.
 Deed = OpenEpoch | Initialise | Stage | Promote | Retire | Discard | RollBack | Revoke
 Action = Decision | Deed | Wait

@@ -13,7 +13,7 @@ from rotator.domain.cluster import Blocker, ReadFrom
 from rotator.domain.drift import OVER
 from rotator.domain.ids import NodeName
 from rotator.domain.liveness import Liveness
-from rotator.domain.rotation import Kind
+from rotator.domain.rotation import Kind, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 MAX_FOUND: Final = 20  #: names of strangers in one fact
 
 
-def _fresh(member: Member, rotation: Rotation) -> Attestation | None:
+def fresh(member: Member, rotation: Rotation) -> Attestation | None:
+    """What *member* has told from its VM since this phase began; None: nothing yet."""
     said = member.attestation
     if said is None or said.read_from is not ReadFrom.VM:
         return None
@@ -61,7 +62,7 @@ def lacks(
     ignoring: frozenset[Liveness] | None = None,
 ) -> str | None:
     """What is missing until *member* is proven to use *number* for itself and for every pair."""
-    said = _fresh(member, rotation)
+    said = fresh(member, rotation)
     if said is None:
         return "has not attested from its VM since this phase began"
     if crowd.cluster.number_of(said.own) != number:
@@ -90,6 +91,23 @@ def is_on(crowd: Crowd, member: Member, number: VersionNumber) -> bool:
     return all(crowd.cluster.number_of(used) == number for used in (said.own, said.file, *rows))
 
 
+def has_come_back(crowd: Crowd, member: Member) -> bool:
+    """Whether an excused member may be waited for again: it uses current alone, and blocks nothing.
+
+    An emergency excuses those whom it shuts out. While a version is installed or retired more is
+    wanted of a member than to use current: whoever was excused for that stays excused.
+    """
+    current, rotation = crowd.cluster.current, crowd.cluster.rotation
+    if current is None or member.has_left:
+        return False
+    if rotation is None:
+        return is_on(crowd, member, current.number)
+    is_rolled_out = rotation.phase in {Phase.ROLLING_OUT, Phase.GRACE, Phase.ROLLING_BACK}
+    if rotation.kind is Kind.EMERGENCY or not is_rolled_out or current.number != rotation.target:
+        return False
+    return lacks(crowd, member, rotation.target, rotation) is None
+
+
 def users(crowd: Crowd, number: VersionNumber) -> tuple[Member, ...]:
     """The awaited members that last attested to use *number*, for themselves or for a pair."""
     found = []
@@ -115,13 +133,13 @@ def _present(crowd: Crowd) -> Iterator[Member]:
 
 def _nobody(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
     """Invariant 9: no gate is met with zero attestations while members are expected."""
-    attested = any(_fresh(member, rotation) for member in _present(crowd))
+    attested = any(fresh(member, rotation) for member in _present(crowd))
     if crowd.policy.expects_members and not attested:
         yield Blocker(code="no_attestation", detail="members are expected, and none has attested")
 
 
 def _holds(crowd: Crowd, member: Member, rotation: Rotation) -> bool:
-    said, number = _fresh(member, rotation), rotation.to_version
+    said, number = fresh(member, rotation), rotation.to_version
     return said is not None and crowd.cluster.number_of(said.holds.get(number)) == number
 
 
@@ -162,7 +180,7 @@ def unproven(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
     """`retiring`: who has not proven that the old is refused and the new accepted."""
     yield from laggards(crowd, rotation)
     for member in crowd.awaited():
-        said = _fresh(member, rotation)
+        said = fresh(member, rotation)
         if said is None:
             continue
         accepted = {number for number in rotation.refused if number not in said.refuses}
@@ -210,10 +228,10 @@ def _told_of_round(crowd: Crowd, rotation: Rotation) -> dict[NodeName, Attestati
 
     The rounds of an emergency that was superseded have the same numbers: only fresh counts.
     """
-    fresh = ((member.name, _fresh(member, rotation)) for member in crowd.awaited())
+    heard = ((member.name, fresh(member, rotation)) for member in crowd.awaited())
     return {
         name: said
-        for name, said in fresh
+        for name, said in heard
         if said is not None and said.locked_round == rotation.lock_round
     }
 

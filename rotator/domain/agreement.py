@@ -155,7 +155,10 @@ def lost_state_store(cluster: Cluster, document: DocumentView) -> Wait:
     ahead = cluster.ahead
     if ahead is not None and ahead.version > document.last_version:
         return frozen("both_stores_behind", nodes_know_more(ahead))
-    detail = "there is a document of this cluster, and this database is empty: rotator recover"
+    detail = (
+        "there is a document of this cluster, and this database is empty: stop the service and run"
+        " rotator recover"
+    )
     return frozen("state_store_lost", detail)
 
 

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from rotator.domain.claim import Claim
     from rotator.domain.facts import Fact
     from rotator.domain.ids import (
+        ClaimId,
         ClusterName,
         ClusterUid,
         EpochNumber,
@@ -69,6 +71,7 @@ class Attestation:
     links: Mapping[NodeName, bool] = field(default_factory=dict)  #: peer → is the link hidden
     otp_release: str = ""
     agent: str = ""
+    run: str = ""  #: another one each time that the agent is started; empty: it does not say
     preflight: tuple[str, ...] = ()
 
     def says_the_same(self, other: Attestation | None) -> bool:
@@ -144,6 +147,8 @@ class Cluster:
     recent_starts: tuple[datetime, ...] = ()  #: scheduled and manual, of the last hour
     last_emergency_at: datetime | None = None
     members: Mapping[NodeName, Member] = field(default_factory=dict)
+    claims: Mapping[ClaimId, Claim] = field(default_factory=dict)  #: of this rotation and hour
+    last_claim_token: int = 0  #: the highest fencing token of a claim ever given out
     blockers: tuple[Standing, ...] = ()
     schedule: Progress | None = None  #: how far it has come in its schedule
     facts_head: FactsHead = GENESIS
@@ -202,6 +207,15 @@ class Cluster:
     def with_member(self, member: Member) -> Cluster:
         """Add a member, or put it in the place of the one with its name."""
         return replace(self, members={**self.members, member.name: member})
+
+    def with_claim(self, claim: Claim) -> Cluster:
+        """Add a claim, or put it in the place of the one with its id."""
+        return replace(self, claims={**self.claims, claim.id: claim})
+
+    def open_claims(self) -> tuple[Claim, ...]:
+        """Those that somebody may act on, by token."""
+        opened = (claim for claim in self.claims.values() if claim.is_open)
+        return tuple(sorted(opened, key=lambda claim: claim.token))
 
     def next_generation(self) -> Cluster:
         """The desired state has changed; before `init` there is none, and it stays at 0."""

@@ -15,6 +15,7 @@ from rotator.domain.version import Origin, Stage, Version
 from rotator.errors import (
     AlreadyInitialised,
     ClusterFrozen,
+    Conflict,
     CoolingDown,
     NotInitialised,
     RotationUnderway,
@@ -87,7 +88,7 @@ def why_not_start(crowd: Crowd, kind: Kind, *, force: bool) -> None:
     """Raise the `Conflict` that stands in the way of a new rotation."""
     cluster = crowd.cluster
     if not cluster.is_initialised:
-        raise NotInitialised
+        raise without_version(cluster)
     if not cluster.is_declared:
         raise ClusterFrozen("the cluster is not in the configuration any more")
     if kind is Kind.EMERGENCY:
@@ -99,9 +100,8 @@ def why_not_start(crowd: Crowd, kind: Kind, *, force: bool) -> None:
                 " and force does not wait for it"
             )
         return
-    frozen = next((s.blocker for s in cluster.blockers if s.blocker.subject == "frozen"), None)
-    if frozen is not None:
-        raise ClusterFrozen(f"the cluster is frozen: {frozen.detail}")
+    if (frozen := _frozen(cluster)) is not None:
+        raise frozen
     if cluster.rotation is not None:
         raise RotationUnderway(cluster.rotation.id, ends=_what_ends(cluster.rotation))
     recent = [at for at in cluster.recent_starts if abs(crowd.now - at) < _HOUR]
@@ -110,6 +110,18 @@ def why_not_start(crowd: Crowd, kind: Kind, *, force: bool) -> None:
             f"{len(recent)} rotations have begun within the hour, and the cap is"
             f" {crowd.policy.max_rotations_per_hour} (max_rotations_per_hour)"
         )
+
+
+def without_version(cluster: Cluster) -> Conflict:
+    """Why nothing goes on in a cluster that has no version here; it may have one elsewhere."""
+    return _frozen(cluster) or NotInitialised()
+
+
+def _frozen(cluster: Cluster) -> ClusterFrozen | None:
+    for standing in cluster.blockers:
+        if standing.blocker.subject == "frozen":
+            return ClusterFrozen(f"the cluster is frozen: {standing.blocker.detail}")
+    return None
 
 
 #: Of an ordinary rotation, by phase: what ends it sooner; in the other phases nothing does.

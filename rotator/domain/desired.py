@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rotator.domain.ids import Generation, NodeName, RotationId, VersionNumber
     from rotator.domain.liveness import Crowd
-    from rotator.domain.policy import OnDrift
+    from rotator.domain.policy import Adoption, OnDrift
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,7 @@ class DesiredState:
     join: bool
     members: Mapping[NodeName, Liveness]
     on_drift: OnDrift
+    adoption: Adoption
 
 
 def desired_state(crowd: Crowd) -> DesiredState:
@@ -70,4 +71,5 @@ def desired_state(crowd: Crowd) -> DesiredState:
         join=joining.may_join(crowd),
         members={n: state for n, state in liveness.items() if state is not Liveness.LEFT},
         on_drift=crowd.policy.on_drift,
+        adoption=crowd.policy.adoption,
     )

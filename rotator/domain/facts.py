@@ -52,7 +52,14 @@ class FactKind(StrEnum):
     MEMBER_ATTESTED = "MemberAttested"
     MEMBER_LEFT = "MemberLeft"
     MEMBER_EXCUSED = "MemberExcused"
+    MEMBER_RETURNED = "MemberReturned"
     MEMBER_REMOVED = "MemberRemoved"
+    RESTART_CLAIMED = "RestartClaimed"
+    RESTART_BEGUN = "RestartBegun"
+    RESTARTED_NODE_BACK = "RestartedNodeBack"
+    RESTART_DONE = "RestartDone"
+    RESTART_FAILED = "RestartFailed"
+    RESTART_CLAIM_EXPIRED = "RestartClaimExpired"
     UNKNOWN_COOKIE_SEEN = "UnknownCookieSeen"
     RETIRED_COOKIE_SEEN = "RetiredCookieSeen"
     DRIFT_HEALED = "DriftHealed"
@@ -83,7 +90,14 @@ REPEATABLE: Final = frozenset(
         FactKind.MEMBER_ATTESTED,
         FactKind.MEMBER_LEFT,
         FactKind.MEMBER_EXCUSED,
+        FactKind.MEMBER_RETURNED,
         FactKind.MEMBER_REMOVED,
+        FactKind.RESTART_CLAIMED,
+        FactKind.RESTART_BEGUN,
+        FactKind.RESTARTED_NODE_BACK,
+        FactKind.RESTART_DONE,
+        FactKind.RESTART_FAILED,
+        FactKind.RESTART_CLAIM_EXPIRED,
         FactKind.UNKNOWN_COOKIE_SEEN,
         FactKind.RETIRED_COOKIE_SEEN,
         FactKind.DRIFT_HEALED,

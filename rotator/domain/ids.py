@@ -10,6 +10,7 @@ ClusterUid = NewType("ClusterUid", str)  #: 32 lower-case hex digits; random, ma
 NodeName = NewType("NodeName", str)  #: as Erlang writes it: ``rabbit@host``
 NODE_NAME: Final = re.compile(r"[A-Za-z0-9_.+~$-]{1,127}@[A-Za-z0-9_.:-]{1,127}")
 RotationId = NewType("RotationId", str)
+ClaimId = NewType("ClaimId", str)
 MasterName = NewType("MasterName", str)
 VersionNumber = NewType("VersionNumber", int)  #: 1, 2, 3 …; used once
 EpochNumber = NewType("EpochNumber", int)  #: 1, 2, 3 … per master

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rotator.domain import adoption
+from rotator.domain import adoption, rollout
 from rotator.domain.cluster import LEAP, ReadFrom
 from rotator.domain.rotation import NEXT, Kind, Phase
 from rotator.domain.version import NEXT as NEXT_STAGES
@@ -18,6 +18,7 @@ from rotator.errors import InvariantViolated
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from rotator.domain.claim import Claim
     from rotator.domain.cluster import Change
     from rotator.domain.liveness import Crowd
 
@@ -131,6 +132,28 @@ def an_emergency_leaves_one_version(_: Crowd, change: Change) -> str | None:
     return None if accepted == {rotation.to_version} else "an emergency left another version"
 
 
+def claims_are_single(crowd: Crowd, change: Change) -> str | None:
+    """A node is under one claim at a time; tokens grow; who may not restart is not claimed."""
+    before, after = crowd.cluster, change.cluster
+    opened = [claim.node for claim in after.open_claims()]
+    if len(opened) != len(set(opened)):
+        return "a node is under two claims at once"
+    new = sorted(
+        (after.claims[key] for key in after.claims.keys() - before.claims.keys()), key=_token
+    )
+    if [claim.token for claim in new] != list(
+        range(before.last_claim_token + 1, after.last_claim_token + 1)
+    ):
+        return "the fencing tokens of claims do not go on from those before"
+    if not {claim.node for claim in new} <= set(rollout.claimable(crowd)):
+        return "a node was claimed that may not restart now"
+    return None
+
+
+def _token(claim: Claim) -> int:
+    return claim.token
+
+
 CHECKS: Final[Mapping[str, Callable[[Crowd, Change], str | None]]] = {
     check.__name__: check
     for check in (
@@ -142,6 +165,7 @@ CHECKS: Final[Mapping[str, Callable[[Crowd, Change], str | None]]] = {
         generations_never_fall,
         no_gate_without_attestation,
         an_emergency_leaves_one_version,
+        claims_are_single,
     )
 }
 

@@ -112,12 +112,16 @@ def _has_looked_since(crowd: Crowd, peer: Member, member: Member) -> bool:
 
 
 def _returns(crowd: Crowd, member: Member, said: Attestation, *, rotation: Rotation) -> bool:
-    """Whether it was here before the rotation, so that every peer that adopted has pinned it."""
+    """Whether it was here before the rotation, so that every peer that adopted has pinned it.
+
+    Where nodes are restarted nobody adopts while he runs, so that new ones may come, too.
+    """
     if rotation.kind is Kind.EMERGENCY:
         return False
     if rotation.phase not in {Phase.ROLLING_OUT, Phase.ROLLING_BACK}:
         return False
-    if crowd.liveness(member) in _FORGOTTEN or member.joined_at > rotation.started_at:
+    is_new = member.joined_at > rotation.started_at and not crowd.policy.restarts
+    if crowd.liveness(member) in _FORGOTTEN or is_new:
         return False
     is_accepted = crowd.cluster.number_of(said.own) in crowd.cluster.accepted()
     return is_accepted and said.read_from is ReadFrom.BOOT

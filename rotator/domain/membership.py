@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from rotator.domain import drift, joining
+from rotator.domain import adoption, drift, joining
 from rotator.domain.cluster import LEAP, Ahead, Attestation, Change, Cluster, Member, ReadFrom
 from rotator.domain.facts import Fact, FactKind
 from rotator.domain.ids import NodeName, VersionNumber
@@ -108,7 +108,7 @@ def attest(
     if member is None and len(cluster.members) >= MAX_MEMBERS:
         raise TooManyMembers
     may_boot = joining.may_join(crowd, node, said)
-    before = None if member is None or member.has_left or _begins_anew(member, said) else member
+    before = None if member is None or _begins_anew(member, said) else member
     if before is not None and _boots_meanwhile(before, said):
         return Taken(change=None, may_boot=may_boot)
     is_boot = said.read_from is ReadFrom.BOOT
@@ -131,6 +131,8 @@ def attest(
     if before is not None and _is_no_news(before, heard):
         return Taken(change=None, may_boot=may_boot)
     facts = (*_evident(cluster, before, heard, now), *adrift)
+    cluster, heard, returned = _return(crowd, cluster, heard)
+    facts += returned
     if may_name_links or (cluster.rotation is not None and cluster.rotation.is_locking_out):
         facts += _new_links(crowd, before, heard)
     if before is None:
@@ -149,9 +151,30 @@ def _boots_meanwhile(member: Member, said: Attestation) -> bool:
 
 
 def _begins_anew(member: Member, said: Attestation) -> bool:
-    """Whether it was excused and is awaited again: it boots, or is heard for the first time."""
-    is_new = said.read_from is ReadFrom.BOOT or member.attestation is None
-    return member.is_excused and is_new
+    """Whether it was excused or has left, and joins again: it boots, or was never heard before.
+
+    Who has left joins again, too, when it was down in between, or its agent was. An agent that runs
+    on tells of a node that is about to stop, which is no reason to wait for that one.
+    """
+    before = member.attestation
+    if not (member.is_excused or member.has_left):
+        return False
+    if before is None or said.read_from is ReadFrom.BOOT:
+        return True
+    if not member.has_left or said.read_from is ReadFrom.NONE:
+        return False
+    return not said.run or said.run != before.run or before.read_from is ReadFrom.NONE
+
+
+def _return(
+    crowd: Crowd, cluster: Cluster, member: Member
+) -> tuple[Cluster, Member, tuple[Fact, ...]]:
+    """It was excused, and is waited for again, if it shows that it is on current."""
+    if not (member.is_excused and adoption.has_come_back(crowd, member)):
+        return cluster, member, ()
+    details = {"node": member.name}
+    fact = Fact(kind=FactKind.MEMBER_RETURNED, at=crowd.now, by=member.name, details=details)
+    return cluster.next_generation(), replace(member, is_excused=False), (fact,)
 
 
 def _is_no_news(before: Member, heard: Member) -> bool:
@@ -212,7 +235,7 @@ def _drift(cluster: Cluster, member: Member, now: datetime) -> tuple[Member, tup
 
 
 def strangers(crowd: Crowd, member: Member) -> tuple[str, ...]:
-    """Its foreign links, but those to nodes that are expected and have no agent yet.
+    """Its foreign links, but those to members, and to nodes that are expected and have no agent yet.
 
     Hidden nodes under such a name are none of these, and an emergency excepts nobody.
     """
@@ -220,10 +243,13 @@ def strangers(crowd: Crowd, member: Member) -> tuple[str, ...]:
     if said is None:
         return ()
     is_strict = rotation is not None and rotation.kind is Kind.EMERGENCY
-    if is_strict or not isinstance(expect, frozenset):
+    if is_strict:
         return said.foreign_links
-    awaited = expect - crowd.cluster.members.keys()
-    return tuple(n for n in said.foreign_links if n not in awaited or _is_hidden(said, n))
+    members = crowd.cluster.members
+    known = {name for name, one in members.items() if not one.has_left}
+    if isinstance(expect, frozenset):
+        known |= expect - members.keys()
+    return tuple(n for n in said.foreign_links if n not in known or _is_hidden(said, n))
 
 
 def _new_links(crowd: Crowd, before: Member | None, after: Member) -> tuple[Fact, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from rotator.domain.claims import forgive
 from rotator.domain.cluster import Change, Cluster
 from rotator.domain.commands import Request, fact_of
 from rotator.domain.facts import FactKind
@@ -53,11 +54,12 @@ def hold(cluster: Cluster, rotation_id: RotationId, request: Request) -> Change:
 
 
 def release(cluster: Cluster, rotation_id: RotationId, request: Request) -> Change:
-    """Let a held rotation go on."""
+    """Let a held rotation go on; nodes whose restarts came to nothing are tried again."""
     rotation = _named(cluster, rotation_id)
-    if not rotation.is_held:
+    forgiven = forgive(cluster)
+    if not rotation.is_held and forgiven is cluster:
         return Change(cluster=cluster)
-    return _write(cluster, replace(rotation, is_held=False), FactKind.ROTATION_RELEASED, request)
+    return _write(forgiven, replace(rotation, is_held=False), FactKind.ROTATION_RELEASED, request)
 
 
 def abort(cluster: Cluster, rotation_id: RotationId, request: Request) -> Change:

@@ -23,6 +23,33 @@ class OnDrift(StrEnum):
     HOLD = "hold"  #: leave it alone until a person has looked
 
 
+class Adoption(StrEnum):
+    """How running nodes get a new cookie."""
+
+    HOT = "hot"  #: in place, every link stays
+    RESTART = "restart"  #: a running node keeps its own cookie; its next start takes current
+
+
+class Strategy(StrEnum):
+    """How nodes are restarted."""
+
+    ROLLING = "rolling"  #: no more than `max_unavailable` at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutPolicy:
+    """How a cluster whose `adoption` is `restart` is restarted."""
+
+    strategy: Strategy = Strategy.ROLLING
+    max_unavailable: int = 1  #: members that may be down, or not healthy, at once
+    order: tuple[NodeName, ...] = ()  #: these first; the others follow by name
+    soak: timedelta = timedelta(seconds=30)  #: that a node is back before it counts as done
+    claim_ttl: timedelta = timedelta(minutes=2)  #: a claim that nobody renews is over after that
+    restart_timeout: timedelta = timedelta(minutes=10)  #: then who has not come back is named
+    max_restarts_per_hour: int | None = None  #: claims that are handed out; None: as many as fit
+    max_attempts: int = 3  #: restarts of one node for one version that led to nothing
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RotationPolicy:
     """The windows and limits of one cluster; a changed one applies from the next gate."""
@@ -40,6 +67,13 @@ class RotationPolicy:
     ephemeral: bool = False  #: a lost member counts as left
     excuse_lost_after: timedelta | None = None  #: None: wait for an operator
     schedule: Schedule | None = None  #: None: only by command
+    adoption: Adoption = Adoption.HOT
+    rollout: RolloutPolicy = RolloutPolicy()
+
+    @property
+    def restarts(self) -> bool:
+        """Whether nodes take a new cookie only when they start."""
+        return self.adoption is Adoption.RESTART
 
     @property
     def expects_members(self) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from rotator.domain import adoption, drift
+from rotator.domain import adoption, claims, drift, rollout
 from rotator.domain import schedule as schedules
 from rotator.domain.actions import (
     Action,
@@ -25,6 +25,7 @@ from rotator.domain.actions import (
     Retire,
     Revoke,
     RollBack,
+    SettleClaims,
     Stage,
     Wait,
 )
@@ -106,6 +107,8 @@ def _go_on(snapshot: Snapshot, document: DocumentView) -> Action | None:
     lost = snapshot.crowd.to_excuse()
     if lost is not None:
         return Excuse(node=lost.name)
+    if claims.settle(snapshot.crowd) is not None:
+        return SettleClaims()
     if cluster.rotation is None:
         return _while_idle(snapshot.crowd)
     scene = _Scene(
@@ -216,13 +219,13 @@ def _while_promoting(scene: _Scene) -> Action:
 
 def _while_rolling_out(scene: _Scene) -> Action:
     line = Line.E4 if scene.is_emergency else Line.S5
-    return _gate(scene, adoption.laggards(scene.crowd, scene.rotation), Enter(line=line))
+    return _gate(scene, rollout.laggards(scene.crowd, scene.rotation), Enter(line=line))
 
 
 def _while_in_grace(scene: _Scene) -> Action:
     crowd, rotation = scene.crowd, scene.rotation
     ends_at = rotation.ends_at or rotation.entered_at
-    blockers = [*adoption.laggards(crowd, rotation), *adoption.absent(crowd)]
+    blockers = [*rollout.laggards(crowd, rotation), *adoption.absent(crowd)]
     if crowd.now < ends_at:
         blockers.append(
             Blocker(code="grace_window", subject="clock", detail="the way back is open")
@@ -234,7 +237,7 @@ def _while_in_grace(scene: _Scene) -> Action:
 def _while_rolling_back(scene: _Scene) -> Action:
     crowd, former = scene.crowd, scene.rotation.from_version
     if crowd.cluster.at(former) is VersionStage.CURRENT:
-        blockers = (*adoption.laggards(crowd, scene.rotation), *adoption.absent(crowd))
+        blockers = (*rollout.laggards(crowd, scene.rotation), *adoption.absent(crowd))
         return _gate(scene, blockers, Enter(line=Line.R3))
     return Enter(line=Line.R2) if scene.document.current == former else RollBack()
 

@@ -103,10 +103,14 @@ def pause(crowd: Crowd, request: Request) -> Change:
     if progress is None or progress.rules != wanted.rules:
         now = request.at
         progress = Progress(rules=wanted.rules, since=now, settled_until=now)
-    if progress.paused_at is not None:
+    if progress.paused_at is not None and request.reason in {"", progress.pause_reason}:
         return Change(cluster=cluster)
+    # Paused again for another reason: it is on record, and since when it is paused stays.
     paused = replace(
-        progress, paused_at=request.at, paused_by=request.by, pause_reason=request.reason
+        progress,
+        paused_at=progress.paused_at or request.at,
+        paused_by=request.by,
+        pause_reason=request.reason,
     )
     fact = commands.fact_of(FactKind.SCHEDULE_PAUSED, request, None)
     return Change(cluster=replace(cluster, schedule=paused), facts=(fact,))

@@ -40,7 +40,9 @@ class Desired:
     fingerprint_key: str | None = field(repr=False)  #: base64
     generation: int
     phase: str | None
-    adoption: str
+    adoption: (
+        str  #: hot, or restart: a running node keeps its own cookie, its next start takes current
+    )
     adopt: int | None
     join: bool
     current: NodeVersion | None
@@ -83,6 +85,7 @@ class Attestation:
     links: dict[str, Link] = field(default_factory=dict)
     otp_release: str = ""
     agent: str = ""
+    run: str = ""  #: another one each time that the agent is started
     preflight: list[str] = field(default_factory=list)
 
 
@@ -94,6 +97,102 @@ class Attested:
     heartbeat_seconds: float
     join: bool
     on_drift: str = "heal"  #: as in `Desired`, so that a change is known within a heartbeat
+    adoption: str = "hot"  #: the same
+
+
+# --- what orchestrators see and ask for ---------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The right to restart one node, for as long as it lasts.
+
+    ``claimed`` → ``restarting`` → ``done``, by the service alone, once the member is back, healthy and
+    soaked; or ``failed``, by who holds it; or ``expired``: nobody has renewed it in time, or there is
+    nothing to restart any more. A claim whose member is back (`back_at`) needs no renewal.
+    """
+
+    id: str
+    node: str
+    version: int  #: that the node shall come up with
+    rotation: str
+    state: str  #: claimed, restarting, done, failed or expired
+    token: int  #: fencing token: grows with every claim of the cluster; goes with every change
+    holder: str
+    claimed_at: str
+    expires_at: str  #: by the service's clock; act well before, and renew after a third of the time
+    seconds_left: float  #: until then, for who has another clock
+    back_at: str | None = None  #: since when the member is back, healthy and on `version`
+    ended_at: str | None = None
+    detail: str = ""  #: why it failed or expired
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutStep:
+    """A node that may be claimed now."""
+
+    node: str
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutWait:
+    """What a node, or with `node` empty the whole rollout, waits for: one blocker's code."""
+
+    node: str
+    code: str
+    detail: str
+    since: str | None  #: None: it is so by the clock, or has just begun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """``GET /v1/clusters/{cluster}/rollout``: what may restart next, and why not."""
+
+    cluster: str
+    revision: int  #: for ``?revision=``; grows with every change of the cluster
+    strategy: str  #: rolling; ``hot``: nodes adopt without a restart, and nothing is claimed
+    rotation: str | None
+    phase: str | None
+    version: int | None  #: that nodes shall come up with; None: nothing is rolled out just now
+    is_paused: bool  #: the rotation is held, and nothing is handed out
+    max_unavailable: int
+    next: list[RolloutStep]  #: in order; no more than may be down at once
+    under_way: list[Claim]  #: neither done, failed nor expired
+    waiting: list[RolloutWait]
+    unavailable: list[str]  #: who counts against `max_unavailable` just now
+    restarted: int  #: members that use `version` already …
+    members: int  #: … of these
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeClaims:
+    """``POST …/rollout/claims``."""
+
+    max: int = 1
+    nodes: list[str] | None = None  #: only among these; None: any
+    holder: str = ""  #: a name for people; empty: the token's id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """The answer to it; none when nothing may restart now."""
+
+    claims: list[Claim]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeClaim:
+    """``PUT …/rollout/claims/{id}``: renews it, says how far it is, or gives it up.
+
+    ``done`` asks whether it is: the answer's `state` says so. 409 ``claim_lost`` when the claim is over
+    or the token is another one: then the node is not to be touched any more.
+    """
+
+    state: str  #: claimed (renews), restarting, done or failed
+    token: int
+    detail: str = ""  #: of failed: why
 
 
 # --- what operators see -------------------------------------------------------------------

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rotator.domain.ids import ClusterName, Generation, NodeName
     from rotator.domain.liveness import Crowd
     from rotator.domain.membership import Taken
-    from rotator.domain.policy import OnDrift
+    from rotator.domain.policy import Adoption, OnDrift
     from rotator.ports.state_store import ClusterStates
     from rotator.ports.wakeups import Wakeups
     from rotator.services.changes import Poke
@@ -49,6 +49,7 @@ class Answer:
     heartbeat: timedelta
     join: bool
     on_drift: OnDrift
+    adoption: Adoption
 
 
 class Attestations:
@@ -107,6 +108,7 @@ class Attestations:
                 heartbeat=crowd.policy.heartbeat,
                 join=taken.may_boot,
                 on_drift=crowd.policy.on_drift,
+                adoption=crowd.policy.adoption,
             )
         raise StateUnavailable("too many changes of this cluster at the same time; try again")
 

@@ -100,7 +100,7 @@ class Changes:
             change = decide(crowd)
             invariants.check(crowd, change)
             answer = receipt(change.cluster, change.cluster.rotation) if receipt else None
-            if not change.facts and answer is None:
+            if answer is None and not change.facts and change.cluster == crowd.cluster:
                 return crowd.cluster
             try:
                 saved = await self.states.save(

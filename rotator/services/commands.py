@@ -11,7 +11,7 @@ from rotator.domain.actions import Line
 from rotator.domain.commands import Request, Start
 from rotator.domain.ids import Generation, RotationId, VersionNumber
 from rotator.domain.rotation import Kind, Phase
-from rotator.errors import Conflict, NotFound, NotInitialised, PhaseForbids, SecretStoreError
+from rotator.errors import Conflict, NotFound, PhaseForbids, SecretStoreError
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -109,7 +109,7 @@ class Commands:
         crowd = await self._changes.crowd(name)
         cluster = crowd.cluster
         if cluster.current is None:
-            raise NotInitialised
+            raise commands.without_version(cluster)
         conflict: Conflict | None = None
         try:
             commands.why_not_start(crowd, kind, force=force)
@@ -246,10 +246,29 @@ class Commands:
         return await self._changes.make(name, decide)
 
 
+#: Of restarts without agents: there is nobody to keep pairs in step.
+_SPLIT: Final = (
+    "nobody keeps pairs in step: from the first restart to the last, nodes that were restarted and"
+    " nodes that were not refuse each other"
+)
+
+
+def _by_restart(crowd: Crowd) -> str:
+    members, most = len(crowd.awaited()), crowd.policy.rollout.max_unavailable
+    return (
+        f"{members} members take the new version at their next start: an orchestrator restarts"
+        f" them, at most {most} at once"
+    )
+
+
 def _warnings(crowd: Crowd, kind: Kind) -> tuple[str, ...]:
     found = []
     if not crowd.policy.expects_members and not crowd.cluster.members:
         found.append("no members are expected: it goes by the clock alone, nothing is proven")
+        if crowd.policy.restarts:
+            found.append(_SPLIT)
+    elif crowd.policy.restarts and kind is not Kind.EMERGENCY:
+        found.append(_by_restart(crowd))
     if kind is Kind.EMERGENCY:
         found.extend(WHAT_STAYS)
     elif not crowd.policy.grace_window:

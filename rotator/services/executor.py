@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from rotator import failpoints
+from rotator.domain import claims, invariants, schedule_steps, steps
 from rotator.domain import document as documents
-from rotator.domain import invariants, schedule_steps, steps
 from rotator.domain.actions import (
     Discard,
     Enter,
@@ -22,8 +22,10 @@ from rotator.domain.actions import (
     Retire,
     Revoke,
     RollBack,
+    SettleClaims,
     Stage,
 )
+from rotator.domain.cluster import Change
 from rotator.domain.commands import Start
 from rotator.domain.document import ClusterDocument, Stamp, StoredVersion
 from rotator.domain.ids import RotationId
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rotator.domain.actions import Decision, Deed
-    from rotator.domain.cluster import Change, Cluster
+    from rotator.domain.cluster import Cluster
     from rotator.domain.cookie import Cookie
     from rotator.domain.ids import ClusterName, Fence, VersionNumber
     from rotator.domain.liveness import Crowd
@@ -117,6 +119,9 @@ class Executor:
             case Excuse():
                 change = steps.excuse_lost(crowd, decision.node)
                 return await self._save(crowd, change, None, fence)
+            case SettleClaims():
+                settled = claims.settle(crowd) or Change(cluster=crowd.cluster)
+                return await self._save(crowd, settled, None, fence)
             case TakeUp():
                 return await self._save(crowd, schedule_steps.take_up(crowd), Line.T1, fence)
             case PassOver():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from rotator.domain.derivation import ALPHABET, KEY_BYTES, base62
 from rotator.domain.facts import Fact, FactKind
-from rotator.domain.ids import ClusterName
+from rotator.domain.ids import NODE_NAME, ClusterName
 from rotator.errors import InputError, NotAuthenticated, NotFound
 from rotator.ports.state_store import TokenRow
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rotator.domain.ids import NodeName
     from rotator.ports.state_store import ClusterStates, Tokens
     from rotator.ports.wakeups import Wakeups
+    from rotator.services.workloads import Workloads
 
 ROLES: Final = ("node", "orchestrator", "operator", "auditor", "admin")
 MAX_LIFETIME: Final = timedelta(days=90)
@@ -77,8 +78,14 @@ class TokenService:
     """Makes, checks and revokes tokens. Each is a fact; none holds the secret."""
 
     def __init__(
-        self, *, tokens: Tokens, states: ClusterStates, wakeups: Wakeups | None = None
+        self,
+        *,
+        tokens: Tokens,
+        states: ClusterStates,
+        wakeups: Wakeups | None = None,
+        workloads: Workloads | None = None,
     ) -> None:
+        self.workloads = workloads  #: who shows a platform's token; None: nobody may
         self._tokens = tokens
         self._states = states
         self._wakeups = wakeups
@@ -119,6 +126,8 @@ class TokenService:
     async def authenticate(self, text: str) -> TokenRow:
         """The token that *text* is; `NotAuthenticated`, which does not say why."""
         match = _TOKEN.fullmatch(text)
+        if match is None and self.workloads is not None:
+            return await self.workloads.authenticate(text, now=await self._states.now())
         row = await self._tokens.find(match[1]) if match else None
         # Compared even when there is no such id, so that time does not tell ids apart.
         expected = row.digest if row else "0" * 64
@@ -221,8 +230,8 @@ def _require_good(
         raise InputError('"*" stands alone')
     if (role == "node") != bool(nodes):
         raise InputError("a token for a node names it (or a pattern with *), and no other does")
-    if nodes and not _NAME.fullmatch(nodes):
-        raise InputError("a node's name has at most 255 printable characters without white space")
+    if nodes and not (_NAME if "*" in nodes else NODE_NAME).fullmatch(nodes):
+        raise InputError("the node's full name is wanted, as in rabbit@host, or a pattern with *")
     if len(note) > _MAX_NOTE or not all(char.isprintable() for char in note):
         raise InputError(f"a note is one line of at most {_MAX_NOTE} characters")
     if not timedelta(0) < expires_in <= MAX_LIFETIME:

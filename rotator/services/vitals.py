@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from rotator.domain import drift, membership, schedule
+from rotator.domain import availability, drift, membership, schedule
+from rotator.domain.claim import OPEN
 from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Kind
 from rotator.errors import RotatorError
@@ -61,6 +62,8 @@ class ClusterVitals:
     retired_cookies: int
     foreign_links: int  #: members that have any
     findings: int  #: members whose preflight found something
+    claims: Mapping[str, int]  #: on restarts, those under way, by state
+    unavailable: int | None  #: members that count against `max_unavailable`; None: none restarts
     blockers: Mapping[str, Blocked]  #: by code
 
 
@@ -99,6 +102,8 @@ def cluster_vitals(report: ClusterReport) -> ClusterVitals:
         retired_cookies=sum(drift.retired_cookie(cluster, one) is not None for one in awaited),
         foreign_links=sum(bool(membership.strangers(crowd, one)) for one in awaited),
         findings=sum(bool(one.attestation and one.attestation.preflight) for one in awaited),
+        claims=_claims(crowd),
+        unavailable=len(availability.unavailable(crowd)) if crowd.policy.restarts else None,
         blockers=_blockers(crowd),
     )
 
@@ -113,6 +118,13 @@ def _overdue(crowd: Crowd) -> timedelta | None:
 def _by_liveness(crowd: Crowd) -> dict[str, int]:
     found = Counter(crowd.liveness(member) for member in crowd.cluster.members.values())
     return {str(one): found[one] for one in Liveness}
+
+
+def _claims(crowd: Crowd) -> dict[str, int]:
+    if not crowd.policy.restarts:
+        return {}
+    found = Counter(claim.state for claim in crowd.cluster.open_claims())
+    return {str(state): found[state] for state in sorted(OPEN)}
 
 
 def _blockers(crowd: Crowd) -> dict[str, Blocked]:

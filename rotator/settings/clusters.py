@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from rotator.domain.ids import NODE_NAME, MasterName, NodeName
-from rotator.domain.policy import Expectation, OnDrift, RotationPolicy
+from rotator.domain.policy import (
+    Adoption,
+    Expectation,
+    OnDrift,
+    RolloutPolicy,
+    RotationPolicy,
+    Strategy,
+)
 from rotator.settings.schedules import Schedule
 from rotator.settings.values import Count, Duration, Flag, PositiveDuration, Section, suggestion
 
@@ -76,12 +83,73 @@ class Members(Section):
     on_lost: OnLost = OnLost()
 
 
+def _at_least_a_second(value: timedelta) -> timedelta:
+    if value < timedelta(seconds=1):
+        raise ValueError("this is at least 1s: an orchestrator has to renew it in time")
+    return value
+
+
+def _order(value: object) -> object:
+    if value in ("name", ()):
+        return ()
+    if isinstance(value, list) and value:
+        _node_names(value)
+        return tuple(value)
+    raise ValueError("write `name`, or a list of node names: these come first, in this order")
+
+
+class Rollout(Section):
+    """How nodes are restarted, where that is how they get a new cookie."""
+
+    strategy: Strategy = Strategy.ROLLING
+    #: No more at once than may be down. stop_the_world is not in this version.
+    max_unavailable: Annotated[Count, Field(ge=1, le=1000)] = 1
+    #: How many members may be down at once; whoever is lost, or not healthy, counts.
+    order: Annotated[tuple[NodeName, ...], BeforeValidator(_order)] = ()
+    #: `name`, or a list of node names that come first.
+    soak: Duration = timedelta(seconds=30)
+    #: How long a node must be back and healthy before the next one may go.
+    claim_ttl: Annotated[PositiveDuration, AfterValidator(_at_least_a_second)] = timedelta(
+        minutes=2
+    )
+    #: How long an orchestrator may be silent before it has lost its claim.
+    restart_timeout: PositiveDuration = timedelta(minutes=10)
+    #: How long a restart may take before the node is named as one that does not come back.
+    max_restarts_per_hour: Annotated[Count, Field(ge=1, le=100_000)] | None = None
+    #: How many restarts are handed out within an hour; without: as many as fit.
+    max_attempts: Annotated[Count, Field(ge=1, le=100)] = 3
+    #: How often a node is restarted for one version before the rollout stops and names it.
+
+    def policy(self) -> RolloutPolicy:
+        """As the domain takes it."""
+        return RolloutPolicy(
+            strategy=self.strategy,
+            max_unavailable=self.max_unavailable,
+            order=self.order,
+            soak=self.soak,
+            claim_ttl=self.claim_ttl,
+            restart_timeout=self.restart_timeout,
+            max_restarts_per_hour=self.max_restarts_per_hour,
+            max_attempts=self.max_attempts,
+        )
+
+
 def _is_declared(value: MasterName, validation: ValidationInfo) -> MasterName:
     masters = (validation.context or {}).get("masters")
     if masters is not None and value not in masters:
         meant = suggestion(value, masters, otherwise="; declare it under masters")
         raise ValueError(f"there is no such master{meant}")
     return value
+
+
+_GRACE: Final = {Adoption.HOT: timedelta(minutes=15), Adoption.RESTART: timedelta(hours=1)}
+_BY_ADOPTION: Final = timedelta(-1)
+
+
+def _grace(value: object, validation: ValidationInfo) -> object:
+    if value is not _BY_ADOPTION:
+        return value
+    return _GRACE[validation.data.get("adoption", Adoption.HOT)]
 
 
 def _can_be_seen(value: timedelta, validation: ValidationInfo) -> timedelta:
@@ -99,14 +167,19 @@ class Cluster(Section):
     #: Which master its cookies come from.
     schedule: Schedule | None = None
     #: When it is rotated by itself; without: only by command.
-    adoption: Literal["hot"] = "hot"
-    #: How running nodes get a new cookie; restart is not in this version.
+    adoption: Adoption = Adoption.HOT
+    #: How running nodes get a new cookie. restart: at their next start, by `rotator agent boot`.
+    rollout: Rollout = Rollout()
+    #: With `adoption: restart`: who restarts when, and how many at once.
     on_drift: OnDrift = OnDrift.HEAL
     #: What agents do with a running node whose own cookie is not accepted; hold: leave it alone.
     install_timeout: PositiveDuration = timedelta(minutes=2)
     #: How long to wait for members to hold the new version before it is promoted.
-    grace_window: Annotated[Duration, AfterValidator(_can_be_seen)] = timedelta(minutes=15)
-    #: How long previous stays readable after the rollout; 0: until it is proven unused.
+    grace_window: Annotated[Duration, BeforeValidator(_grace), AfterValidator(_can_be_seen)] = (
+        _BY_ADOPTION
+    )
+    #: How long previous stays readable after the rollout; 0: until it is proven unused. Without:
+    #: 15m, and with `adoption: restart` 1h, as the way back takes restarts, too.
     lock_timeout: PositiveDuration = timedelta(seconds=30)
     #: How long an emergency waits for members to shut everybody out.
     emergency_cooldown: Duration = timedelta(minutes=10)
@@ -140,4 +213,6 @@ class Cluster(Section):
             ephemeral=members.ephemeral,
             excuse_lost_after=members.on_lost.after,
             schedule=None if self.schedule is None else self.schedule.schedule(),
+            adoption=self.adoption,
+            rollout=self.rollout.policy(),
         )

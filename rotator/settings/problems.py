@@ -12,9 +12,7 @@ from rotator.settings.state_stores import STATES
 from rotator.settings.values import suggestion
 
 #: What the design has and this version has not: refused, rather than accepted and not done.
-_LATER: Final = {
-    "rollout": "rolling restarts are not in this version",
-}
+_LATER: Final = ("stop_the_world",)
 _KINDS: Final = {"auth": METHODS, "state_store": STATES}
 _SECRETS: Final = frozenset({"token", "secret_id", "jwt", "password", "secret", "cookie"})
 _EXAMPLES: Final = {
@@ -81,8 +79,6 @@ def _missing(name: str) -> str:
 def _unknown(name: str, inside: tuple[str, ...]) -> str:
     section = section_at(inside)
     known = sorted(section.model_fields) if section else []
-    if name in _LATER:
-        return f"{name}: {_LATER[name]}"
     if name in _SECRETS:
         file = f"{name}_file: …" if f"{name}_file" in known else "the name of the file"
         return f"{name}: a secret does not stand here; put it into a file, and write {file}"
@@ -100,9 +96,13 @@ def _which(source: Source, place: Place) -> tuple[str, Any]:
     return f"{which}{meant}", source.mark(inner)
 
 
+def _known(message: str) -> list[str]:
+    return re.findall(r"'([^']+)'", message)
+
+
 def _choice(source: Source, place: Place, message: str) -> str:
     given = source.value(place)
-    if place[-1] == "adoption" and given == "restart":
-        return "restart is not in this version; leave it out, or write hot"
-    known = re.findall(r"'([^']+)'", message)
+    if given in _LATER:
+        return f"{given} is not in this version; known are: {', '.join(_known(message))}"
+    known = _known(message)
     return f"this is one of: {', '.join(known)}{suggestion(given, known)}"

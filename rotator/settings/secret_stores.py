@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
@@ -76,13 +77,27 @@ class JwtAuth(Section):
     #: Where the auth method is mounted.
 
 
+class KubernetesAuth(Section):
+    """The token of a Kubernetes service account, which Vault has the cluster review."""
+
+    method: Literal["kubernetes"]
+    role: Text
+    #: The role in the secrets manager that the token is exchanged for.
+    jwt_file: Location = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+    #: Read at each login, since the kubelet exchanges it.
+    mount: Annotated[str, _Steps] = "kubernetes"
+    #: Where the auth method is mounted.
+
+
 class VaultStore(Section):
     """HashiCorp Vault or OpenBao, KV version 2."""
 
     kind: Literal["vault"]
     address: Annotated[str, AfterValidator(_address)]
     #: Such as https://vault.example:8200.
-    auth: Annotated[TokenAuth | AppRoleAuth | JwtAuth, Field(discriminator="method")]
+    auth: Annotated[
+        TokenAuth | AppRoleAuth | JwtAuth | KubernetesAuth, Field(discriminator="method")
+    ]
     #: Secrets are named by file: nothing in rotator.yaml is one.
     mount: Annotated[str, _Steps] = "secret"
     #: The KV version 2 mount.
@@ -129,4 +144,5 @@ METHODS: Final[dict[str, type[Section]]] = {
     "token": TokenAuth,
     "approle": AppRoleAuth,
     "jwt": JwtAuth,
+    "kubernetes": KubernetesAuth,
 }

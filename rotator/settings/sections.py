@@ -11,7 +11,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from rotator.domain.ids import ClusterName, MasterName
 from rotator.domain.policy import RotationPolicy
-from rotator.settings.clusters import Cluster, Members, OnLost
+from rotator.settings.clusters import Cluster, Members, OnLost, Rollout
+from rotator.settings.kubernetes import Identity, Kubernetes
 from rotator.settings.limits import Limits
 from rotator.settings.schedules import Schedule
 from rotator.settings.secret_stores import METHODS, STORES, AwsStore, LocalStore, VaultStore
@@ -104,6 +105,8 @@ class Settings(Section):
     #: Holds the state store, state.sqlite; relative to the file.
     log: Log = Log()
     limits: Limits = Limits()
+    kubernetes: Kubernetes | None = None
+    #: Without: only tokens of the service's own are taken.
 
     @property
     def connections_per_address(self) -> int:
@@ -127,9 +130,16 @@ _BELOW_CLUSTER: Final[dict[tuple[str, ...], type[Section]]] = {
     (): Cluster,
     ("members",): Members,
     ("schedule",): Schedule,
+    ("rollout",): Rollout,
     ("members", "on_lost"): OnLost,
 }
-_ALONE: Final[dict[str, type[Section]]] = {"listen": Listen, "log": Log, "limits": Limits}
+_ENTRIES: Final[dict[str, type[Section]]] = {"masters": Master, "kubernetes": Identity}
+_ALONE: Final[dict[str, type[Section]]] = {
+    "listen": Listen,
+    "log": Log,
+    "limits": Limits,
+    "kubernetes": Kubernetes,
+}
 
 
 def section_at(location: tuple[str, ...]) -> type[Section] | None:
@@ -145,8 +155,8 @@ def section_at(location: tuple[str, ...]) -> type[Section] | None:
             return STATES.get(kind)
         case ("secret_store", "vault", "auth", method):
             return METHODS.get(method)
-        case ("masters", _):
-            return Master
+        case ("masters" as name, _) | ("kubernetes" as name, "identities", _):
+            return _ENTRIES[name]
         case (name,):
             return _ALONE.get(name)
         case _:

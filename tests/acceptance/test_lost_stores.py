@@ -197,6 +197,11 @@ def test_an_empty_state_store_begins_nothing_and_current_is_still_read(
     )
     assert answer.status_code == httpx.codes.CONFLICT
     assert "rotator recover" in answer.text
+    for kind, is_dry in (("manual", False), ("emergency", False), ("manual", True)):
+        asked = {"kind": kind, "reason": "test", "dry_run": is_dry}
+        answer = world.service.request("POST", f"clusters/{CLUSTER}/rotations", json=asked)
+        assert answer.status_code == httpx.codes.CONFLICT
+        assert "rotator recover" in answer.json()["detail"]
     assert Reader(world).ask().json()["current"]["cookie"] == reader.cookies[-1]
     assert reader.ask().status_code == httpx.codes.OK
     assert reader.refused == 1, "the document is from before the newest generation"

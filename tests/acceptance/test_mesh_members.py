@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,11 +98,31 @@ def test_an_excused_node_that_comes_back_with_a_retired_cookie_is_reset(
     wait_for("nothing of before is left", lambda: is_on_current(three), seconds=LONG)
     three.assert_uses(three.current(), retired=[before])
     three.assert_undisturbed()
-    if not boot:  # It takes part again, but counts again only when it has asked to join.
-        assert three.members()[SECOND]["liveness"] == "excused"
-        three.kill_node(SECOND)
-        three.start_node(SECOND)
-        three.readmit(SECOND)
+    wait_for(
+        "it is waited for again",
+        lambda: three.members()[SECOND]["liveness"] == "live",
+        seconds=LONG,
+    )
+    if not boot:
+        assert [fact["details"]["node"] for fact in three.facts("MemberReturned")] == [SECOND]
+    three.settle()
+
+
+def test_a_member_that_leaves_stays_away_while_its_agent_runs_on(three: Fleet) -> None:
+    """Its reports bring it back only when node or agent have been away in between."""
+    agent = three.agents[SECOND]
+    joined = len(three.facts("MemberJoined"))
+    assert subprocess.run(agent.command("leave", SECOND), check=False).returncode == 0
+    wait_for_heartbeats(three)
+    assert three.members()[SECOND]["liveness"] == "left"
+    assert len(three.facts("MemberJoined")) == joined
+    agent.restart()
+    wait_for(
+        "it is a member again",
+        lambda: three.members()[SECOND]["liveness"] == "live",
+        seconds=LONG,
+    )
+    assert len(three.facts("MemberJoined")) == joined + 1
     three.settle()
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def pages() -> list[Path]:
     """Every page in the tree, what tools have put there aside."""
     found = [*CHECKOUT.glob("*.md")]
-    for folder in ("deploy", "docs", "rotator", "tests"):
+    for folder in ("deploy", "docs", "helm", "rotator", "tests"):
         found += (CHECKOUT / folder).rglob("*.md")
     return sorted(found)
 

@@ -95,7 +95,7 @@ def test_a_paused_schedule_says_by_whom_and_why(rotator: Program, stub: Stub) ->
 
 
 def test_a_master_that_a_person_has_to_renew_says_how(rotator: Program, stub: Stub) -> None:
-    """With its age and the command; one that the service renews says when."""
+    """With its age and the command, due or overdue; one that the service renews says when."""
     overdue = replace(MASTER, overdue_since=MASTER.next_due)
     code, out = shown(rotator, stub, cluster(master=overdue))
     assert code == 7
@@ -104,6 +104,9 @@ def test_a_master_that_a_person_has_to_renew_says_how(rotator: Program, stub: St
     assert "master default: epoch 3" in out
     assert "imported" not in out
     code, out = shown(rotator, stub, cluster(master=MASTER))
+    assert (code, "renewed at" in out) == (0, False)
+    assert "imported; due by 2026-11-18 00:00Z: replace it with `rotator master import" in out
+    code, out = shown(rotator, stub, cluster(master=replace(MASTER, imported=False)))
     assert (code, "renewed at 2026-11-18 00:00Z" in out) == (0, True)
     assert "master" not in shown(rotator, stub, cluster(master=replace(MASTER, next_due=None)))[1]
 

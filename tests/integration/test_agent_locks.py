@@ -45,6 +45,7 @@ NORMAL = Orders(
     refuse={},
     lock=None,
     heals_drift=True,
+    restarts=False,
     members={},
     pairs={},
 )

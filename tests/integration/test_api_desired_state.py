@@ -262,4 +262,4 @@ async def test_a_node_may_be_heard_again_after_its_time(world):
     assert answer.status_code == 200, answer.text
     found = answer.json()
     assert found["heartbeat_seconds"] == PATIENT.heartbeat / timedelta(seconds=1)
-    assert set(found) == {"generation", "heartbeat_seconds", "join", "on_drift"}
+    assert set(found) == {"generation", "heartbeat_seconds", "join", "on_drift", "adoption"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import pytest
 
 from rotator.api.app import ROUTES
+from rotator.domain.cluster import Change
+from rotator.errors import RevisionConflict
+from rotator.testing.state.values import full_claim
 from tests.support.api import NODE, PATIENT, POLICY, ROLES, a_world, attestation
 
 READ = {"auditor", "operator"}
@@ -53,6 +57,11 @@ EXPECTED = {
     ("POST", f"{ROTATION}/rollback"): Expect({"operator"}, WHY),
     ("POST", f"{ROTATION}/extend-grace"): Expect({"operator"}, {"seconds": 60.0, **WHY}),
     ("POST", f"{ROTATION}/end-grace"): Expect({"operator"}, WHY),
+    ("GET", f"{CLUSTER}/rollout"): Expect(READ | {"orchestrator"}),
+    ("POST", f"{CLUSTER}/rollout/claims"): Expect({"orchestrator"}, {"max": 1}),
+    ("PUT", f"{CLUSTER}/rollout/claims/{{claim}}"): Expect(
+        {"orchestrator"}, {"state": "restarting", "token": 1}
+    ),
     ("POST", "/v1/emergency"): Expect({"operator"}, {"clusters": ["orders"], **WHY}),
     ("GET", "/v1/emergencies/{emergency}"): Expect(READ),
     ("POST", "/v1/tokens"): Expect(
@@ -85,12 +94,23 @@ async def _names(world):
     token, _ = await world.tokens.create(role="auditor", clusters=("orders",), by="test")
     await world.until("orders", lambda found: found["rotation"]["phase"] == "locking")
     return {
+        "claim": await _claim(world),
         "cluster": "orders",
         "node": NODE,
         "rotation": emergency["clusters"][0]["rotation"],
         "emergency": emergency["id"],
         "token": token.id,
     }
+
+
+async def _claim(world):
+    """The id of a claim that is over: whoever may speak for it is told so."""
+    ended = full_claim(1)
+    while True:
+        before = await world.state.clusters.load("orders")
+        with suppress(RevisionConflict):
+            await world.state.clusters.save(before, Change(cluster=before.with_claim(ended)))
+            return ended.id
 
 
 async def _tokens(world, role):

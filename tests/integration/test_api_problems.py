@@ -40,11 +40,22 @@ def _bodies(fields):
 
 
 def _places_of(route):
-    known = {"cluster": "orders", "node": NODE, "rotation": "r", "emergency": "e", "token": "t"}
+    known = {"cluster": "orders", "node": NODE}
+    known |= {"rotation": "r", "emergency": "e", "token": "t", "claim": "c"}
     for name in re.findall(r"{(\w+)}", route.path):
         yield route, route.path.format(**{**known, name: CANARY}), {}, None
     path = route.path.format(**known)
-    for name in ("node", "generation", "wait", "before", "after", "limit", "cluster", CANARY):
+    for name in (
+        "node",
+        "generation",
+        "revision",
+        "wait",
+        "before",
+        "after",
+        "limit",
+        "cluster",
+        CANARY,
+    ):
         yield route, path, {name: CANARY}, None
     if route.takes is not None:
         for body in _bodies(route.takes.__dataclass_fields__):

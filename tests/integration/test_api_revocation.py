@@ -53,7 +53,8 @@ async def test_a_token_that_is_revoked_while_a_body_is_open_is_401(world, route)
         nodes=NODE if route.roles[0] == "node" else "",
         by="test",
     )
-    path = route.path.format(cluster="orders", node=NODE, rotation="none", token="none")
+    names = dict.fromkeys(("rotation", "token", "claim"), "none")
+    path = route.path.format(cluster="orders", node=NODE, **names)
 
     async def revoke():
         await world.tokens.revoke(row.id, by="test")

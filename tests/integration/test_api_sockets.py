@@ -377,8 +377,10 @@ async def test_readiness_names_each_part_and_since_when():
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             alive, ready = await client.get("/healthz"), await client.get("/readyz")
+            without = await client.get("/readyz?exclude=secrets_manager")
         assert alive.status_code == 200
         assert ready.status_code == (200 if code == "ok" else 503)
+        assert without.status_code == 200
         parts = ready.json()["parts"]
         assert parts["state_store"]["ok"] is True
         assert parts["secrets_manager"]["code"] == code

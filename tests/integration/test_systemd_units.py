@@ -9,13 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from rotator.agent.main import parser
+from rotator.cli.app import build
 from tests.support.markdown import CHECKOUT
 
 DEPLOY = CHECKOUT / "deploy"
 UNITS = DEPLOY / "systemd"
 AGENT, AGENT_OF_A_USER = "rotator-agent.service", "rotator-agent@.service"
+SERVICE, ORCHESTRATOR = "rotator.service", "rotator-orchestrator@.service"
 PROGRAM = "/opt/rotator/bin/rotator"
 COMMAND = re.compile(r"rotator agent( [^`\n#]*)?")
 
@@ -43,7 +46,8 @@ def installed(unit: str, directory: Path) -> Path:
     program = Path(sys.executable).with_name("rotator")
     text = (UNITS / unit).read_text(encoding="utf-8").replace(PROGRAM, str(program))
     copied = directory / unit.replace("@.", "@daemon.")
-    copied.write_text(text.replace("User=rabbitmq", "User=daemon"), encoding="utf-8")
+    text = re.sub(r"User=(rabbitmq|rotator-orchestrator)", "User=daemon", text)
+    copied.write_text(text, encoding="utf-8")
     return copied
 
 
@@ -54,8 +58,8 @@ def test_systemd_takes_each_unit_without_a_word(unit: str, tmp_path: Path) -> No
     assert (ran.returncode, ran.stdout + ran.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("unit", [AGENT, AGENT_OF_A_USER])
-def test_the_agent_has_few_rights(unit: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("unit", [AGENT, AGENT_OF_A_USER, SERVICE, ORCHESTRATOR])
+def test_each_program_has_few_rights(unit: str, tmp_path: Path) -> None:
     """What systemd calls its exposure is at most 2.0 of 10."""
     ran = analyze("security", "--offline=yes", "--threshold=20", installed(unit, tmp_path))
     assert ran.returncode == 0, ran.stdout
@@ -69,6 +73,31 @@ def test_the_units_of_the_agent_differ_in_the_user_alone() -> None:
     changed = {line.partition("=")[0] for line in set(one) ^ set(several)}
     assert changed == {"Description", "ExecStart", "User", "ReadWritePaths", "StateDirectory"}
     assert [line.partition("=")[0] for line in one] == [line.partition("=")[0] for line in several]
+
+
+@pytest.mark.parametrize("unit", [SERVICE, ORCHESTRATOR])
+def test_each_command_of_a_unit_exists(unit: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A unit starts a command of this program with options that it has."""
+    [line] = [
+        line
+        for line in directives((UNITS / unit).read_text(encoding="utf-8"))
+        if line.startswith(f"ExecStart={PROGRAM} ")
+    ]
+    words = line.replace("%i", "orders").split()[1:]
+    with pytest.raises(SystemExit) as ended:
+        typer.main.get_command(build(words[0]))(words)
+    told = capsys.readouterr().err
+    assert ended.value.code != 0
+    # Parsed as it stands: its file is not there, and the token of systemd's is not read here.
+    assert "rotator.yaml" in told or "/token" in told, told
+    assert "Usage:" not in told
+
+
+def test_the_orchestrators_token_is_in_no_argument_and_no_environment() -> None:
+    """It is handed over as a credential of systemd, which only that process can read."""
+    lines = directives((UNITS / ORCHESTRATOR).read_text(encoding="utf-8"))
+    assert "LoadCredential=token:/etc/rotator/orchestrator-%i.token" in lines
+    assert not [line for line in lines if line.startswith(("Environment=", "SetCredential="))]
 
 
 def test_the_agent_is_started_again_and_never_stops_a_node() -> None:

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from rotator.agent import memory as memories
 from rotator.agent import pairs
+from rotator.agent.boot import files_for
 from rotator.agent.decide import (
     Boot,
     Cut,
@@ -72,6 +73,8 @@ class Node:
 class Mesh(RuleBasedStateMachine):
     """A service that moves on as it should, and everything else at any moment."""
 
+    restarts = False  #: whether nodes take the target at their start alone
+
     def __init__(self) -> None:
         super().__init__()
         first = version(1)
@@ -103,6 +106,7 @@ class Mesh(RuleBasedStateMachine):
             refuse=self.refuse,
             lock=self.lock,
             heals_drift=True,
+            restarts=self.restarts,
             members={peer: "live" for peer in NAMES if peer != name},
             pairs={peer: node.uses(name) for peer, node in self.nodes.items() if peer != name},
         )
@@ -423,6 +427,9 @@ class Mesh(RuleBasedStateMachine):
             known = {node.file, memory.throwaway, memory.next_throwaway, *memory.former}
             assert node.own in known | set(self.known.values()) | self.accepted
 
+    def at_the_end(self, name: NodeName) -> None:
+        """What somebody else does to a node, so that it comes to the target."""
+
     def teardown(self) -> None:
         """Left alone, with the service there, every node comes to the target, and is linked."""
         if self.lock is not None:
@@ -432,6 +439,7 @@ class Mesh(RuleBasedStateMachine):
                 self.look(name, hears=True, is_late=True)
                 while self.nodes[name].steps:
                     self.step(name)
+                self.at_the_end(name)
         for node in self.nodes.values():
             assert node.own == node.file == self.target
             assert node.latch is None
@@ -441,6 +449,56 @@ class Mesh(RuleBasedStateMachine):
             assert self.linked(node.name) == set(NAMES) - {node.name}
 
 
+class RestartedMesh(Mesh):
+    """The same where running nodes are left alone: `boot` runs before somebody starts them anew."""
+
+    restarts = True
+
+    @rule(name=st.sampled_from(NAMES))
+    def start_anew(self, name: NodeName) -> None:
+        """It ends, `boot` writes its files by what each peer uses now, and it comes up in step.
+
+        Its agent has heard of the phase, as an orchestrator waits for before it claims the node.
+        """
+        node, orders = self.nodes[name], self.orders(name)
+        has_heard = node.orders is not None and node.orders.generation == self.generation
+        if self.resetting or not has_heard:
+            return
+        self.drop_steps(node)
+        self.links -= {pair for pair in self.links if name in pair}
+        found = Seen(own=None, file=node.file, boot=node.boot)
+        node.boot, _ = files_for(orders, found)
+        node.file = orders.target
+        node.restart()
+        node.unfiled.clear()
+        node.is_bare = False
+        for peer in NAMES:
+            if peer != name:
+                assert node.uses(peer) == self.nodes[peer].uses(name), f"{peer}: out of step"
+                self.links.add(frozenset({name, peer}))
+        assert node.own == self.target
+
+    @invariant()
+    def nobody_changes_while_it_runs(self) -> None:
+        """No agent sets the own cookie of a node that uses an accepted version."""
+        if self.resetting or self.phase is None:
+            return
+        for node in self.nodes.values():
+            assert not any(isinstance(step, Own) for step in node.steps)
+
+    def at_the_end(self, name: NodeName) -> None:
+        """An orchestrator restarts whoever is not on the target."""
+        if self.nodes[name].own != self.target:
+            self.start_anew(name)
+
+
+RestartedMesh.TestCase.settings = settings(
+    max_examples=100,
+    stateful_step_count=60,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+TestRestartedMesh = RestartedMesh.TestCase
 Mesh.TestCase.settings = settings(
     max_examples=150,
     stateful_step_count=60,

@@ -329,13 +329,17 @@ class Rotations(RuleBasedStateMachine):
         for node in self.world.nodes.values():
             node.is_running = False
 
-    @rule(name=names)
-    def leaves(self, name: str) -> None:
-        """A node leaves in good order."""
+    @rule(name=names, is_slow=st.booleans())
+    def leaves(self, name: str, is_slow: bool) -> None:
+        """A node leaves in good order, perhaps before it ends; what its agent says changes nothing."""
         node = self.node(name)
         if node is not None and NodeName(name) in self.world.cluster.members:
-            node.is_running = False
+            was_heard = self.world.cluster.members[NodeName(name)].attestation is not None
+            node.is_running = node.is_running and is_slow
             self.world.leave(name)
+            if node.is_running and was_heard:
+                self.world.heartbeat(node)
+                assert self.world.cluster.members[NodeName(name)].has_left
 
     @rule(seconds=st.sampled_from([5, 31, 95, 130, 601]))
     def time_passes(self, seconds: int) -> None:

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from rotator.domain import (
+    adoption,
     commands,
     departures,
     document,
@@ -104,6 +105,7 @@ class Node:
     is_running: bool = False
     on_the_way: Attestation | None = None  #: a report that has not arrived
     is_truthful: bool = True  #: what it is was what it reported, when it last did
+    run: int = 1  #: how often its agent was started
 
     def used(self) -> set[Fingerprint | None]:
         """Every cookie that a handshake with this node could succeed with."""
@@ -478,6 +480,9 @@ class World:
     def _take(self, change: Change, before: Member | None) -> None:
         grown = change.cluster.generation - self.cluster.generation
         was_away = before is None or before.has_left or before.is_excused
+        if before is not None and before.is_excused and not before.has_left:
+            after = change.cluster.members[before.name]
+            assert after.is_excused or self._comes_back(after), "whoever blocks stays excused"
         asks = any(m.asked_generation is not None for m in change.cluster.members.values())
         assert grown == 0 or was_away or asks
         if change.facts:
@@ -485,6 +490,16 @@ class World:
         else:
             invariants.check(self.crowd(), change)
             self.cluster = change.cluster
+
+    def _comes_back(self, member: Member) -> bool:
+        """Whether it boots, came for the first time, or adds no laggard to those of the rotation."""
+        said, rotation = member.attestation, self.cluster.rotation
+        if said is None or said.read_from is not ReadFrom.VM or rotation is None:
+            return True
+        if rotation.phase not in {Phase.ROLLING_OUT, Phase.ROLLING_BACK, Phase.GRACE}:
+            return self.cluster.members[member.name].attestation is None
+        crowd = self.crowd().with_cluster(self.cluster.with_member(member))
+        return member.name not in {one.subject for one in adoption.laggards(crowd, rotation)}
 
     def report(self, node: Node, **lies: object) -> bool:
         """Attest what the node is, and what it lies about."""
@@ -535,6 +550,7 @@ class World:
             accepts=dict(node.accepts),
             locked_round=node.locked_round,
             foreign_links=node.foreign_links,
+            run=str(node.run),
         )
 
     def act(self, node: Node) -> None:
@@ -686,6 +702,7 @@ class World:
             self.release()
         for node in self.nodes.values():
             node.foreign_links = ()
+            node.run += 1  # Who has left by mistake is back when its agent is started again.
         for _ in range(rounds):
             for node in self.nodes.values():
                 self.heartbeat(node)

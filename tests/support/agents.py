@@ -27,6 +27,7 @@ def orders(**changes: Any) -> Orders:
         "refuse": {},
         "lock": None,
         "heals_drift": True,
+        "restarts": False,
         "members": {B: "live", C: "live"},
         "pairs": {},
     }

@@ -28,6 +28,7 @@ from rotator.domain.policy import RotationPolicy
 from rotator.services.attestations import Attestations
 from rotator.services.beginnings import Beginnings
 from rotator.services.changes import Changes
+from rotator.services.claims import Claims
 from rotator.services.commands import Commands
 from rotator.services.crowds import Crowds
 from rotator.services.documents import Documents
@@ -210,6 +211,7 @@ async def a_world(
                     fence=newest_fence,
                 ),
                 commands=commands,
+                claims=Claims(changes),
                 fleet=Fleet(
                     commands=commands, states=state.clusters, emergencies=state.emergencies
                 ),

@@ -11,6 +11,7 @@ from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rotator.domain import claim as claim_module
 from rotator.domain import cluster as cluster_module
 from rotator.domain import facts as facts_module
 from rotator.domain import ids
@@ -32,6 +33,7 @@ _NAMES = {
         version_module,
         rotation_module,
         schedule_module,
+        claim_module,
         cluster_module,
     )
     for name, value in vars(module).items()

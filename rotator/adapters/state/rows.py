@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, case, delete, insert, select, update
 
 from rotator.adapters.state import tables as t
 from rotator.adapters.state.mapping import from_json, instant_to_text, to_json
+from rotator.domain.claim import Claim
 from rotator.domain.cluster import Cluster, Member
 from rotator.domain.document import FactsHead
 from rotator.domain.rotation import Rotation
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from rotator.domain.ids import ClusterName, NodeName
 
 #: Kept in tables of their own, or written by whoever knows their next value.
-_APART: Final = ("versions", "members", "rotation", "facts_head", "revision")
+_APART: Final = ("versions", "members", "claims", "rotation", "facts_head", "revision")
 _FOUND: Final = ("id", "cluster", "kind", "phase", "started_at", "finished_at", "emergency_id")
 
 
@@ -52,6 +53,9 @@ async def read_cluster(connection: AsyncConnection, name: ClusterName) -> Cluste
     members = await connection.execute(
         select(t.members).where(t.members.c.cluster == name).order_by(t.members.c.name)
     )
+    claims = await connection.execute(
+        select(t.claims).where(t.claims.c.cluster == name).order_by(t.claims.c.token)
+    )
     unfinished = await connection.execute(
         select(t.rotations.c.body).where(
             t.rotations.c.cluster == name, t.rotations.c.finished_at.is_(None)
@@ -62,15 +66,17 @@ async def read_cluster(connection: AsyncConnection, name: ClusterName) -> Cluste
         from_json(Cluster, row._mapping),  # noqa: SLF001 - SQLAlchemy's public name for it
         versions={v.number: v for v in (from_json(Version, r) for r in versions.mappings())},
         members={m.name: m for m in (from_json(Member, r) for r in members.mappings())},
+        claims={c.id: c for c in (from_json(Claim, r) for r in claims.mappings())},
         rotation=None if rotation is None else from_json(Rotation, rotation),
         facts_head=FactsHead(seq=row.facts_seq, hash=row.facts_hash),
     )
 
 
 async def write_parts(connection: AsyncConnection, before: Cluster, change: Change) -> None:
-    """Those versions, members and rotations that *change* makes different from *before*."""
+    """Those versions, members, claims and rotations that *change* makes different from *before*."""
     await _write_versions(connection, before, change.cluster)
     await _write_members(connection, before, change.cluster)
+    await _write_claims(connection, before, change.cluster)
     # What ends comes first: one unfinished rotation per cluster holds for each statement.
     rotations = sorted(_changed_rotations(before, change), key=lambda one: not one.is_finished)
     for rotation in rotations:
@@ -109,6 +115,22 @@ def _member(
     cluster: ClusterName, node: NodeName | BindParameter[str]
 ) -> tuple[ColumnElement[bool], ...]:
     return t.members.c.cluster == cluster, t.members.c.name == node
+
+
+async def _write_claims(connection: AsyncConnection, before: Cluster, after: Cluster) -> None:
+    table, was = t.claims, before.claims
+    # What ends comes first: one open claim per node holds for each statement.
+    changed = [claim for key, claim in after.claims.items() if key in was and was[key] != claim]
+    for claim in changed:
+        where = (table.c.cluster == before.name, table.c.id == claim.id)
+        await connection.execute(update(table).where(*where).values(to_json(claim)))
+    for key in was.keys() - after.claims.keys():
+        where = (table.c.cluster == before.name, table.c.id == key)
+        await connection.execute(delete(table).where(*where))
+    taken = [claim for key, claim in after.claims.items() if key not in was]
+    if taken:
+        values = [{"cluster": before.name, **to_json(claim)} for claim in taken]
+        await connection.execute(insert(table), values)
 
 
 def later(column: ColumnElement[str], at: datetime) -> ColumnElement[str]:

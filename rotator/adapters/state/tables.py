@@ -60,6 +60,7 @@ clusters: Final = Table(
     Column("last_writer", _NAME),
     Column("recent_starts", _JSON, nullable=False),
     Column("last_emergency_at", _INSTANT),
+    Column("last_claim_token", BigInteger, nullable=False),
     Column("blockers", _JSON, nullable=False),
     Column("schedule", _JSON),
     Column("recovered_from", _JSON),
@@ -91,6 +92,35 @@ members: Final = Table(
     Column("attestation", _JSON),
     Column("asked_generation", BigInteger),
     Column("drift", _string(64)),
+)
+claims: Final = Table(
+    "claims",
+    metadata,
+    Column("cluster", _NAME, ForeignKey("clusters.name"), primary_key=True),
+    Column("id", _NAME, primary_key=True),
+    Column("node", _NODE, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("rotation", _NAME, nullable=False),
+    Column("state", _string(16), nullable=False),
+    Column("token", BigInteger, nullable=False),  #: fencing token
+    Column("holder", _string(255), nullable=False),
+    Column("claimed_at", _INSTANT, nullable=False),
+    Column("expires_at", _INSTANT, nullable=False),
+    Column("restarting_at", _INSTANT),
+    Column("back_at", _INSTANT),
+    Column("ended_at", _INSTANT),
+    Column("detail", Text, nullable=False),
+    Column("links", _JSON, nullable=False),
+    Column("is_forgiven", Boolean, nullable=False),
+    UniqueConstraint("cluster", "token"),
+    Index(
+        "one_open_claim_per_node",
+        "cluster",
+        "node",
+        unique=True,
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
 )
 rotations: Final = Table(
     "rotations",

@@ -75,6 +75,12 @@ UNKNOWN: Final = _of_cluster("unknown_cookies", "Members on a cookie that is non
 RETIRED: Final = _of_cluster("retired_cookies", "Members on a version that is over.")
 FOREIGN: Final = _of_cluster("foreign_links", "Members with a link to somebody who is no member.")
 FINDINGS: Final = _of_cluster("findings", "Members whose agent found something to mend.")
+CLAIMS: Final = _of_cluster(
+    "restart_claims", "Claims on restarts that are under way, by state.", "state"
+)
+UNAVAILABLE: Final = _of_cluster(
+    "unavailable_members", "Members that count against max_unavailable; absent where none restarts."
+)
 BLOCKERS: Final = _of_cluster("blockers", "What the cluster waits for, by code.", "code")
 BLOCKER_AGE: Final = _of_cluster(
     "blocker_seconds", "How long the oldest blocker of this code has stood.", "code"

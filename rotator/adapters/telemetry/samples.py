@@ -47,6 +47,10 @@ def _of(cluster: ClusterVitals) -> Iterator[Sample]:
     yield c.RETIRED, (name,), cluster.retired_cookies
     yield c.FOREIGN, (name,), cluster.foreign_links
     yield c.FINDINGS, (name,), cluster.findings
+    for state, count in cluster.claims.items():
+        yield c.CLAIMS, (name, state), count
+    if cluster.unavailable is not None:
+        yield c.UNAVAILABLE, (name,), cluster.unavailable
     for code, blocked in cluster.blockers.items():
         yield c.BLOCKERS, (name, code), blocked.count
         yield c.BLOCKER_AGE, (name, code), blocked.longest.total_seconds()

@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 _CHANGING_SECONDS: Final = 1.0
 _CHANGING_PAUSE: Final = 0.05
 
-#: Every policy is hot until one can say otherwise.
-ADOPTION: Final = "hot"
-
 
 async def list_clusters(services: Asked, principal: Asking) -> Response:
     """The clusters in the caller's scope, by name."""
@@ -126,7 +123,7 @@ async def show_cookie(request: Request) -> Response:
     # After the view: a node is shut out before its cluster has a new cookie, so whoever still
     # has their rights here was owed all that the view holds.
     await still_allowed()
-    found = mapping.desired(name, view, adoption_mode=ADOPTION)
+    found = mapping.desired(name, view)
     return answered(found, etag=longpoll.etag(name, found.generation))
 
 

@@ -75,6 +75,8 @@ def create_health_app(
 ) -> Starlette:
     """``/healthz`` says that the loop turns; ``/readyz`` names each part, 503 if one is not ok.
 
+    ``?exclude=secrets_manager`` asks without that part: a probe that takes every replica out of
+    service at once, because the secrets manager is away, would lose their heartbeats, too.
     ``/metrics`` answers with what *scrape* gives: a body and its media type. A replica that follows
     is as ready as the one that leads: *leads* is told, and is no condition.
     """
@@ -83,11 +85,12 @@ def create_health_app(
     async def healthz(_request: Request) -> Response:
         return _answer({"status": "ok"}, HTTPStatus.OK)
 
-    async def readyz(_request: Request) -> Response:
+    async def readyz(request: Request) -> Response:
         found = dict(
             zip(parts, await asyncio.gather(*(one.look() for one in parts.values())), strict=True)
         )
-        is_ready = all(one["ok"] for one in found.values())
+        excluded = request.query_params.getlist("exclude")
+        is_ready = all(one["ok"] for name, one in found.items() if name not in excluded)
         status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
         is_leading, leader = leads()
         said = {"status": "ok" if is_ready else "degraded", "parts": found}

@@ -43,6 +43,7 @@ async def attest(request: Request) -> Response:
             heartbeat_seconds=answer.heartbeat.total_seconds(),
             join=answer.join,
             on_drift=answer.on_drift,
+            adoption=answer.adoption,
         )
     )
 
@@ -86,7 +87,7 @@ async def excuse(
     services: Asked,
     principal: Asking,
 ) -> Response:
-    """No longer wait for a member; one that is live needs `force`, for it will be locked out."""
+    """No longer wait for a member; one that is live needs `force`, for it may still use previous."""
     reason = bodies.reason(body.reason, required=True)
     name = node_name(node)
     crowd = await services.queries.crowd(cluster)

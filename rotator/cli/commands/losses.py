@@ -27,6 +27,10 @@ ClustersArgument = Annotated[
 ]
 
 _MAX_PHRASE = 4096
+_PAUSES = (
+    "whether a schedule was paused is in no document: where one was, pause it again"
+    " (rotator pause CLUSTER)"
+)
 
 
 def recover(
@@ -44,7 +48,8 @@ def recover(
     """Rebuild a lost or old state store from the documents in the secrets manager.
 
     Stop the service first. Only clusters whose state is lost, or older than their document, are
-    touched. Tokens of an old copy are revoked, those of a lost one are gone: make new ones.
+    touched. Tokens of an old copy are revoked, those of a lost one are gone: make new ones. So
+    is the pause of a schedule.
     Repeat it if it was interrupted.
     """
     with needs_server_extra():
@@ -60,7 +65,7 @@ def recover(
     document = {"clusters": rows, "revoked_tokens": done.revoked_tokens, "dry_run": dry_run}
     view = _recovered_view(rows)
     if any(row["need"] in {"rebuild", "stamp"} for row in rows):
-        view += _next_steps(done.revoked_tokens, dry_run=dry_run)
+        view += _next_steps(done.revoked_tokens, dry_run=dry_run, keeps_tokens=keep_tokens)
     session.out.show(document, view)
     is_refused = any(row["need"] == "refused" for row in rows)
     return ExitCode.CONFLICT if is_refused else ExitCode.OK
@@ -88,13 +93,13 @@ def _recovered_view(rows: list[dict[str, Any]]) -> View:
     return [Table(columns, cells)]
 
 
-def _next_steps(revoked: int, *, dry_run: bool) -> list[str]:
+def _next_steps(revoked: int, *, dry_run: bool, keeps_tokens: bool) -> list[str]:
     if dry_run:
-        return [f"nothing was written; {revoked} tokens would be revoked"]
-    return [
-        f"{revoked} tokens were revoked; tokens are issued anew: rotator token create --local …",
-        "then start the service; what it waits for: rotator status",
-    ]
+        return [f"nothing was written; {revoked} tokens would be revoked", _PAUSES]
+    tokens = f"{revoked} tokens were revoked"
+    if not keeps_tokens:
+        tokens += "; tokens are issued anew: rotator token create --local …"
+    return [tokens, _PAUSES, "then start the service; what it waits for: rotator status"]
 
 
 def rederive(

@@ -21,7 +21,7 @@ from rotator.cli.session import Session, command
 from rotator.protocol import v1
 
 ForceOption = Annotated[
-    bool, typer.Option("--force", help="Even if it is live: it will be locked out.")
+    bool, typer.Option("--force", help="Even if it is live, and still uses what will be retired.")
 ]
 
 
@@ -52,10 +52,19 @@ def excuse(
     force: ForceOption = False,
     yes: YesOption = False,
 ) -> ExitCode:
-    """Wait no longer for a member that is lost. One that is live needs --force."""
+    """Wait no longer for a member that is lost; one that is live needs --force.
+
+    What it uses may be retired without it. With its agent it goes on adopting, and is a member
+    again once it shows that it is on current. A node that was down meanwhile has a retired cookie:
+    start it by `rotator agent boot`, or its agent resets it.
+    """
     required_reason(reason)
     if force:
-        session.confirm(f"{node} is locked out of {cluster} if it is live.", yes=yes)
+        session.confirm(
+            f"Nobody waits for {node} of {cluster} any more, even if it is live: the cookie that it"
+            " uses may be retired, and then it makes no new links until its agent has reset it.",
+            yes=yes,
+        )
     asked = v1.Reason(reason=reason, force=force)
     answer = session.api.post(v1.Member, "clusters", cluster, "nodes", node, "excuse", body=asked)
     session.out.show(answer.document, listings.member(answer.value, session.api.now))
@@ -70,8 +79,12 @@ def leave(
     reason: ReasonOption = "",
     yes: YesOption = False,
 ) -> ExitCode:
-    """Say that a node has left in good order; it is waited for no more."""
-    session.confirm(f"{node} counts as gone from {cluster}.", yes=yes)
+    """Say that a node has left in good order: wait for it no more. With the node's own token.
+
+    Then stop the node, and its agent. What the agent reports in between does not bring it back; a
+    new start of the node or of the agent does.
+    """
+    session.confirm(f"{node} counts as gone from {cluster}: stop it, and its agent.", yes=yes)
     asked = v1.Reason(reason=reason)
     answer = session.api.post(v1.Member, "clusters", cluster, "nodes", node, "leave", body=asked)
     session.out.show(answer.document, listings.member(answer.value, session.api.now))

@@ -50,6 +50,8 @@ def create(
     The first one is made on the server with --local: the right to its files is the right.
     """
     lifetime = durations.parse(expires_in)
+    if role == "node" and not node:
+        raise Misuse("a node's token names its node", hint="add --node, such as --node rabbit@a")
     if (config is not None) != local:
         raise Misuse("--local and --config go together: the state store is named in the file")
     if config is not None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from rotator.cli.demo import interrupts
 from rotator.cli.demo.processes import DemoFailed, end_of, free_port, wait_until
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def _made(data: Path) -> Any:  # noqa: ANN401 - the wheel's own class
     try:
         server.ensure_pgdata_inited()
     except (OSError, subprocess.SubprocessError) as error:
+        interrupts.check()  # The wheel's programs get the Ctrl-C of the terminal, too.
         raise DemoFailed(f"PostgreSQL cannot be made here: {error}") from None
     return server
 

@@ -22,7 +22,7 @@ from rotator.domain.ids import (
     RotationId,
 )
 from rotator.domain.rotation import Kind, Phase
-from rotator.errors import FenceLost, InvariantViolated, RevisionConflict
+from rotator.errors import FenceLost, InvariantViolated, RevisionConflict, RotatorError
 from rotator.testing.factories import NOW, a_member, a_rotation
 from rotator.testing.state.values import (
     ORDERS,
@@ -33,11 +33,13 @@ from rotator.testing.state.values import (
     a_fact,
     a_receipt,
     declared,
+    full_claim,
     full_cluster,
     full_rotation,
     history,
     later,
     loaded,
+    open_claim,
 )
 
 if TYPE_CHECKING:
@@ -70,12 +72,52 @@ class ClusterStatesContract:
             recent_starts=(),
             last_emergency_at=None,
             members={A: a_member(A, last_seen=later(seconds=3))},
+            claims={},
             blockers=(),
         )
         saved = await state.clusters.save(full, Change(cluster=bare, rotations=(ended,)))
         assert saved == replace(bare, revision=2)
         assert await loaded(other) == saved
         assert await other.clusters.rotation(ended.id) == ended
+
+    async def test_a_claim_goes_to_one_of_two_who_ask_for_it(
+        self, state: State, other: State
+    ) -> None:
+        """Two processes that claim the same node at once: one has it, the other is told to look."""
+        before = await declared(state)
+
+        async def claim(through: State, number: int) -> bool:
+            taken = open_claim(number, token=1)
+            change = Change(cluster=replace(before.with_claim(taken), last_claim_token=1))
+            try:
+                await through.clusters.save(before, change)
+            except RevisionConflict:
+                return False
+            return True
+
+        won = await asyncio.gather(claim(state, 1), claim(other, 2))
+        assert sorted(won) == [False, True]
+        (kept,) = (await loaded(other)).claims.values()
+        assert kept == open_claim(1 + won.index(True), token=1)
+
+    async def test_a_claim_goes_on_and_the_next_may_come(self, state: State, other: State) -> None:
+        """A claim that ends lets its node be claimed again, in the same write if need be."""
+        before = await declared(state)
+        first = await state.clusters.save(before, Change(cluster=before.with_claim(open_claim(1))))
+        ended = first.with_claim(full_claim(1)).with_claim(open_claim(2))
+        saved = await state.clusters.save(first, Change(cluster=ended))
+        found = await loaded(other)
+        assert found == saved
+        assert found.claims == {"c1": full_claim(1), "c2": open_claim(2)}
+        assert [claim.id for claim in found.open_claims()] == ["c2"]
+
+    async def test_a_node_under_two_claims_is_not_stored(self, state: State) -> None:
+        """What a bug would let through, the database does not: one open claim for each node."""
+        before = await declared(state)
+        twice = before.with_claim(open_claim(1)).with_claim(open_claim(2))
+        with pytest.raises(RotatorError):
+            await state.clusters.save(before, Change(cluster=twice))
+        assert await loaded(state) == before
 
     async def test_a_lost_race_writes_nothing(self, state: State, other: State) -> None:
         """Who saves over an old revision is told so, and no part of the change is stored."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rotator import failpoints
+from rotator.domain.claim import Claim, ClaimState
 from rotator.domain.cluster import (
     Ahead,
     Attestation,
@@ -23,6 +24,7 @@ from rotator.domain.cluster import (
 from rotator.domain.document import FactsHead
 from rotator.domain.facts import Fact, FactKind
 from rotator.domain.ids import (
+    ClaimId,
     ClusterName,
     ClusterUid,
     EpochNumber,
@@ -89,6 +91,7 @@ def full_attestation() -> Attestation:
         links={B: True, A: False},
         otp_release="25",
         agent="0.1.0",
+        run="0a1b2c3d",
         preflight=("umask",),
     )
 
@@ -119,6 +122,40 @@ def full_rotation() -> Rotation:
         excludes=(B,),
         emergency_id="e1",
     )
+
+
+def full_claim(number: int = 1, **changes: object) -> Claim:
+    """One with every field set, that has ended."""
+    claim = Claim(
+        id=ClaimId(f"c{number}"),
+        node=B,
+        version=VersionNumber(12),
+        rotation=RotationId("0001-r"),
+        state=ClaimState.FAILED,
+        token=number,
+        holder="ci-runner 1",
+        claimed_at=NOW,
+        expires_at=later(minutes=2),
+        restarting_at=later(seconds=1),
+        back_at=later(seconds=2),
+        ended_at=later(seconds=3),
+        detail="an „Übung“",
+        links=(A, B),
+        is_forgiven=True,
+    )
+    return replace(claim, **changes)  # type: ignore[arg-type]
+
+
+def open_claim(number: int = 1, **changes: object) -> Claim:
+    """One that was just handed out."""
+    fresh = {
+        "state": ClaimState.CLAIMED,
+        "restarting_at": None,
+        "back_at": None,
+        "ended_at": None,
+        "is_forgiven": False,
+    }
+    return full_claim(number, **(fresh | changes))
 
 
 def full_progress() -> Progress:
@@ -172,6 +209,8 @@ def full_cluster(before: Cluster) -> Cluster:
         recent_starts=(NOW, later(minutes=1)),
         last_emergency_at=NOW,
         members={A: member, B: a_member(B)},
+        claims={"c1": full_claim(1), "c2": open_claim(2)},  # type: ignore[dict-item]
+        last_claim_token=2,
         blockers=(standing,),
         schedule=full_progress(),
         recovered_from=FactsHead(seq=7, hash="5" * 64),

@@ -29,6 +29,7 @@ from rotator.testing.factories import (
     an_attestation,
     an_emergency,
 )
+from tests.support.rollouts import Course, by_restart, three
 
 NODE = "rabbit@a"
 WEEKLY = Schedule(calendar=Calendar("0 3 * * sun", UTC), jitter=timedelta())
@@ -130,6 +131,20 @@ async def test_an_emergency_shows():
     assert of(series, "rotator_cluster_rotation_phase", phase="locking", **cluster) == 1
     assert of(series, "rotator_cluster_emergency_lock_round", **cluster) >= 1
     assert of(series, "rotator_cluster_rotation_phase_seconds", **cluster) >= 0
+
+
+async def test_restarts_under_way_are_counted():
+    """Claims by state, and who takes a place of those that may be down; only where nodes restart."""
+    course = Course(three())
+    hot = await scraped(Metrics(), vitals(replace(course.crowd, policy=a_policy())))
+    course.take()
+    series = await scraped(Metrics(), vitals(course.crowd))
+    cluster = {"cluster": course.cluster.name}
+    assert of(series, "rotator_cluster_restart_claims", state="claimed", **cluster) == 1
+    assert of(series, "rotator_cluster_restart_claims", state="restarting", **cluster) == 0
+    assert of(series, "rotator_cluster_unavailable_members", **cluster) == 1
+    assert of(hot, "rotator_cluster_restart_claims", state="claimed", **cluster) is None
+    assert of(hot, "rotator_cluster_unavailable_members", **cluster) is None
 
 
 async def test_strange_members_are_counted_and_never_named():
@@ -303,7 +318,7 @@ def test_each_sample_has_the_labels_that_the_catalogue_names():
     """A gauge has as many values as labels, and every gauge can be filled."""
     standing = Standing(blocker=Blocker(code="laggard"), since=NOW)
     crowd = crowd_of(Phase.LOCKING, a_member(NODE), blockers=(standing,))
-    crowd = replace(crowd, policy=replace(crowd.policy, schedule=WEEKLY))
+    crowd = replace(crowd, policy=by_restart(schedule=WEEKLY))
     made = list(samples(vitals(crowd)))
     assert all(len(metric.labels) == len(labels) for metric, labels, _ in made)
     gauges = {one.name for one in CATALOGUE if one.kind == "gauge"} - {"rotator_build_info"}

@@ -19,6 +19,7 @@ from rotator.agent.decide import (
     decide,
     foreign,
     to_lock,
+    waits_for_start,
 )
 from rotator.agent.orders import LockRound
 from rotator.domain.ids import NodeName, VersionNumber
@@ -234,3 +235,67 @@ def test_a_hidden_link_under_the_name_of_a_member_is_foreign() -> None:
     seen = settled(links={B: True, C: False})
     assert foreign(orders(), seen) == (B,)
     assert foreign(orders(), replace(seen, is_hidden=True)) == ()
+
+
+#: Current is NEW, and is taken at the next start alone.
+BY_RESTART = orders(restarts=True)
+
+
+def test_a_node_that_takes_cookies_at_its_start_is_left_as_it_runs() -> None:
+    """Own cookie and cookie file stay; a start that nobody has prepared comes up in step."""
+    seen = Seen(own=OLD, links={B: False, TOOL: True}, file=OLD)
+    assert decide(BY_RESTART, seen, Memory()) == (WriteBoot(Boot(own=OLD, pins={B: OLD, C: OLD})),)
+    assert decide(BY_RESTART, settled(OLD), Memory()) == ()
+
+
+def test_what_boot_has_laid_ready_is_left_for_the_next_start() -> None:
+    """A cookie file with another accepted version stays, and so does what goes with it."""
+    seen = settled(OLD, file=NEW, boot=Boot(own=NEW, pins={B: OLD, C: OLD}))
+    assert decide(BY_RESTART, seen, Memory()) == ()
+    assert decide(BY_RESTART, settled(OLD, file=ALIEN), Memory()) == (WriteCookie(OLD),)
+
+
+def test_rows_that_were_lost_come_back_before_the_restart_too() -> None:
+    """In the middle of a rollback rows differ from the own cookie; the boot file knows them."""
+    back = orders(restarts=True, target=OLD)
+    seen = settled(NEW, pins={C: NEW}, boot=Boot(pins={B: OLD, C: NEW}))
+    assert decide(back, seen, Memory()) == (Pin({B: OLD}),)
+
+
+def test_files_of_a_node_that_is_down_stay_where_it_takes_cookies_at_its_start() -> None:
+    """Only `boot` brings them to the target; meanwhile new members are written in."""
+    down = Seen(own=None, file=OLD, boot=Boot(pins={B: OLD}))
+    assert decide(BY_RESTART, down, Memory()) == (WriteBoot(Boot(own=OLD, pins={B: OLD, C: OLD})),)
+
+
+def test_a_restarted_node_goes_on_as_any_other() -> None:
+    """Once its own cookie is the target, its rows and files are kept as in a hot rollout."""
+    seen = settled(NEW, pins={}, boot=Boot(pins={B: OLD, C: NEW}))
+    assert decide(BY_RESTART, seen, Memory()) == decide(orders(), seen, Memory())
+    assert decide(BY_RESTART, seen, Memory())
+
+
+def test_what_is_not_accepted_is_reset_at_once_also_where_nodes_are_restarted() -> None:
+    """An emergency and drift do not wait for a restart."""
+    after = replace(AFTER, restarts=True)
+    memory = Memory(lock=ROUND, throwaway=THROWN)
+    assert Own(NEW) in decide(after, settled(THROWN), memory, is_sealed=True)
+    lock = replace(LOCK, restarts=True)
+    assert Own(THROWN) in decide(lock, settled(OLD), LOCKED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "own", "waits"),
+    [
+        ({"restarts": True}, OLD, True),
+        ({"restarts": True}, NEW, False),
+        ({"restarts": True}, ALIEN, False),
+        ({"restarts": True, "lock": ROUND}, OLD, False),
+        ({"restarts": False}, OLD, False),
+    ],
+)
+def test_who_waits_for_a_start_looks_at_heartbeats_alone(
+    changes: dict[str, object], own: object, waits: bool
+) -> None:
+    """Nothing brings such a node on but its start, so nobody looks each second for hours."""
+    assert waits_for_start(orders(**changes), settled(own)) == waits

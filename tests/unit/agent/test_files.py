@@ -457,6 +457,19 @@ def test_root_may_keep_the_files_of_another_user(tmp_path: Path) -> None:
     assert oddities(made.cookie_file) == []
 
 
+@as_root
+def test_a_token_of_roots_may_be_given_by_a_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Kubernetes mounts for a pod's group is no finding, unless others can read it or it can be written."""
+    token = tmp_path / "node.token"
+    token.write_text("CANARYTOKEN")
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    for mode, is_found in ((0o440, False), (0o640, False), (0o644, True), (0o660, True)):
+        token.chmod(mode)
+        assert bool(files.token_oddities(token)) is is_found
+
+
 def test_a_token_that_others_can_read_is_a_finding(tmp_path: Path) -> None:
     """It is worth the cookie; one that is not there is told by whoever reads it."""
     token = tmp_path / "node.token"

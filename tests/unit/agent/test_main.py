@@ -101,6 +101,18 @@ def test_a_node_that_is_not_in_the_file_is_usage(
     assert ME in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [["run"], ["--once"], ["boot"], ["leave"]])
+def test_a_service_that_would_get_the_token_in_the_clear_is_never_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    """It is a fault of agent.yaml, whatever the agent is called for, and nothing is written."""
+    path = config(tmp_path, service="http://192.0.2.1:8400")
+    assert main(["--config", str(path), *command]) == module.USAGE
+    assert "would cross the network to 192.0.2.1 in the clear" in capsys.readouterr().err
+    assert not (tmp_path / "cookie").exists()
+    assert not (tmp_path / "state").exists()
+
+
 def test_a_reader_of_status_that_goes_gets_no_traceback(tmp_path: Path) -> None:
     """As in `status | head -1`: nobody reads any more, and nothing is said about that."""
     path = config(tmp_path)

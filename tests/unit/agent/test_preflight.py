@@ -35,8 +35,9 @@ def found(
     }  # fmt: skip
     about = About(arguments=arguments, **of_the_vm)
     boot = changes.pop("boot", Boot(pins={B: NEW}))
+    is_alone = changes.pop("own_pid_namespace", False)
     told = findings(
-        NodeSettings(name=ME, files=files), Surroundings(about=about, **changes),
+        NodeSettings(name=ME, files=files, own_pid_namespace=is_alone), Surroundings(about=about, **changes),
         boot=boot, ours=frozenset({NEW}),
     )  # fmt: skip
     assert "CANARY" not in "".join(told)
@@ -49,6 +50,7 @@ def test_a_node_that_is_set_up_as_the_recipe_says_has_no_finding(tmp_path: Path)
     assert found(tmp_path, PIN, ("noinput", ()), **good) == ""
     assert found(tmp_path, kind=BootFormat.ELIXIR, began_after_boot_file=True) == ""
     assert found(tmp_path, began_after_boot_file=False) == ""
+    assert found(tmp_path, PIN, began_after_boot_file=True, own_pid_namespace=True) == ""
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,18 @@ async def test_orders_are_taken_obeyed_and_told(tmp_path: Path) -> None:
     assert "CANARY" not in json.dumps(here.service.bodies)
 
 
+async def test_another_adoption_is_known_with_the_answer_to_a_report(tmp_path: Path) -> None:
+    """A setting makes no new generation, and nobody adopts where nodes are restarted by now."""
+    script = Script()
+    async with running(tmp_path, script) as here:
+        await here.until(lambda: here.agent.orders is not None)
+        said = {"generation": 3, "heartbeat_seconds": 0.1, "join": True, "adoption": "restart"}
+        script.report = http(200, said)
+        await here.until(lambda: here.agent.orders is not None and here.agent.orders.restarts)
+        script.report = attested(0.1)
+        await here.until(lambda: here.agent.orders is not None and not here.agent.orders.restarts)
+
+
 async def test_before_init_the_agent_says_that_it_is_here(tmp_path: Path) -> None:
     """A cluster without a version wants nothing, and gets the sign of life of its node."""
     script = Script()

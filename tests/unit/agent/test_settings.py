@@ -15,7 +15,7 @@ from tests.support.certificates import Authority
 
 NODE: dict[str, Any] = {"name": "n0@h", "cookie_file": "/n0/cookie", "boot_file": "/n0/boot"}
 WHOLE: dict[str, Any] = {
-    "service": "http://h:1",
+    "service": "https://h:1",
     "cluster": "orders",
     "token_file": "/token",
     "state_dir": "/state",
@@ -67,6 +67,20 @@ def test_everything_that_is_set_is_taken(tmp_path: Path) -> None:
     assert (node.tls.key, found.ca_cert, found.leave_on_stop) == (Path("/key"), Path("/ca"), True)
 
 
+def test_one_file_serves_every_pod_of_a_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name takes what the environment says, and is refused where it says nothing."""
+    given = with_node(name="n@$(POD_NAME).nodes.$(SPACE).svc", own_pid_namespace=True)
+    monkeypatch.setenv("SPACE", "prod")
+    assert refusal(tmp_path, given).endswith("nodes[0].name: $(POD_NAME) is not in the environment")
+    monkeypatch.setenv("POD_NAME", "orders-0")
+    [node] = read(tmp_path, given).nodes
+    assert (node.name, node.own_pid_namespace) == ("n@orders-0.nodes.prod.svc", True)
+    monkeypatch.setenv("POD_NAME", "two words")
+    assert "the node's full name is wanted" in refusal(tmp_path, given)
+
+
 @pytest.mark.parametrize(
     ("found", "said"),
     [
@@ -90,6 +104,7 @@ def test_everything_that_is_set_is_taken(tmp_path: Path) -> None:
         (with_node(port=0), "nodes[0].port: a port is wanted"),
         (with_node(epmd_port=65536), "nodes[0].epmd_port: a port is wanted"),
         (with_node(epmd_port=-1), "epmd_port: a port is wanted"),
+        (with_node(own_pid_namespace="yes"), "own_pid_namespace: true or false is wanted"),
         (with_node(boot_format="erlang"), "one of erl, rabbitmq, elixir is wanted"),
         (with_node(cookie_file="/n0/x/../boot"), "/n0/boot: two of them have the same file"),
         ([], "a mapping is wanted"),
@@ -131,6 +146,20 @@ def test_no_two_nodes_share_a_name_or_a_file(
 ) -> None:
     """In an emergency each node has a cookie of its own, so a shared file cannot be right."""
     assert said in refusal(tmp_path, {**WHOLE, "nodes": [NODE, {**NODE, **other}]})
+
+
+@pytest.mark.parametrize("host", ["rotator.example.com", "10.0.0.1:8400", "[fd00::1]:8400"])
+def test_no_token_crosses_a_network_in_the_clear(tmp_path: Path, host: str) -> None:
+    """Plain http to another host is refused before anything is sent, with what to write."""
+    told = refusal(tmp_path, {**WHOLE, "service": f"http://{host}"})
+    assert "service: the token would cross the network to" in told
+    assert "https://" in told
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "[::1]:1", "localhost"])
+def test_plain_http_to_this_machine_is_taken(tmp_path: Path, host: str) -> None:
+    """Nobody listens on the way to oneself."""
+    assert read(tmp_path, {**WHOLE, "service": f"http://{host}"}).service == f"http://{host}"
 
 
 def test_a_file_that_is_not_there_is_said_with_what_to_do(tmp_path: Path) -> None:

@@ -109,3 +109,13 @@ def test_a_status_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     """The work beside the node goes on without it."""
     status.write(tmp_path / "none" / "s", outcome(), trouble=(), next_look=1)
     assert not (tmp_path / "none").exists()
+
+
+def test_a_member_whose_agent_is_silent_is_no_foreign_link() -> None:
+    """The boot file names every member; a hidden node under a member's name is a stranger."""
+    report = {
+        "foreign_links": ["b@h", "c@h", "x@h"],
+        "boot_pins": {"b@h": "f1:", "c@h": "f1:"},
+        "links": {"b@h": {"hidden": False}, "c@h": {"hidden": True}, "x@h": {"hidden": False}},
+    }
+    assert status._strangers(report) == ["c@h", "x@h"]

@@ -41,7 +41,7 @@ def _desired(rotation, document, **changes):
         versions={version.number: version for version in document.versions()},
         pairs=pairs_of(cluster, NodeName("rabbit@a")),
     )
-    return asdict(mapping.desired(NAME, view, adoption_mode="hot"))
+    return asdict(mapping.desired(NAME, view))
 
 
 def _slot(number):

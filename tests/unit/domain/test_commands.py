@@ -145,6 +145,17 @@ def test_an_undeclared_cluster_is_frozen(kind: Kind) -> None:
         _start(a_cluster(is_declared=False), kind)
 
 
+@pytest.mark.parametrize("kind", Kind)
+def test_a_cluster_whose_state_was_lost_says_so_and_not_that_it_has_no_cookie(kind: Kind) -> None:
+    """It is frozen by name, for an emergency too: there is no version here to go over."""
+    lost = Blocker(code="state_store_lost", subject="frozen", detail="run rotator recover")
+    waits = Blocker(code="store_busy", subject="secrets manager")
+    standing = tuple(Standing(blocker=one, since=NOW) for one in (waits, lost))
+    cluster = Cluster(name=NAME, blockers=standing)
+    with pytest.raises(ClusterFrozen, match="rotator recover"):
+        commands.why_not_start(a_crowd(cluster), kind, force=True)
+
+
 def test_a_frozen_cluster_takes_an_emergency_and_nothing_else() -> None:
     """The reason is repeated to the operator."""
     frozen = Blocker(code="edited_document", subject="frozen", detail="version 11 is not it")

@@ -15,7 +15,7 @@ LATER = NOW + timedelta(seconds=91)
 
 
 def test_a_live_member_is_excused_or_removed_by_force_alone() -> None:
-    """It would be locked out."""
+    """What it uses may be retired without it."""
     crowd = a_crowd(a_cluster(members=[a_member("a")]))
     for command in (departures.excuse, departures.remove):
         with pytest.raises(MemberIsLive):
@@ -34,7 +34,7 @@ def test_a_lost_member_is_excused_once_without_force() -> None:
 
 
 def test_a_node_that_is_about_to_boot_needs_no_force() -> None:
-    """It does not run yet, so nobody is locked out."""
+    """It does not run yet, so it uses nothing."""
     boot = an_attestation(read_from=ReadFrom.BOOT)
     crowd = a_crowd(a_cluster(members=[a_member("a", boot)]))
     assert departures.remove(crowd, "a", ASKED, force=False).facts

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from rotator.domain import invariants
-from rotator.domain.cluster import Change, ReadFrom
+from rotator.domain.cluster import Change, Cluster, ReadFrom
 from rotator.domain.rotation import Phase
 from rotator.domain.version import Stage
 from rotator.errors import InvariantViolated
@@ -20,6 +20,7 @@ from rotator.testing.factories import (
     an_attestation,
     an_emergency,
 )
+from tests.support.rollouts import Course, by_restart, three
 
 ROLLING_OUT, GRACE, RETIRING = Phase.ROLLING_OUT, Phase.GRACE, Phase.RETIRING
 EXPECTING = a_policy(expect=1)
@@ -181,3 +182,20 @@ def test_an_emergency_leaves_one_version() -> None:
     rotation = an_emergency(ROLLING_OUT)
     cluster = a_cluster(rotation, stages={11: Stage.PREVIOUS, 12: Stage.CURRENT})
     _refuse("an_emergency_leaves_one_version", "left another", cluster, _change(cluster))
+
+
+def test_a_node_is_under_one_claim_and_is_one_that_may_restart() -> None:
+    """Tokens go on from those before; who may not restart now is not claimed by any bug."""
+    course = Course(three(), by_restart(max_unavailable=2))
+    before = course.cluster
+    one, other = course.take(2)
+    taken = course.cluster
+
+    def refuse(why: str, after: Cluster, *, start: Cluster = before) -> None:
+        _refuse("claims_are_single", why, start, Change(cluster=after), course.policy)
+
+    twice = taken.with_claim(replace(other, node=one.node))
+    refuse("two claims", twice)
+    refuse("tokens", replace(taken, last_claim_token=3))
+    refuse("tokens", taken.with_claim(replace(other, token=1)))
+    refuse("may not restart", taken.with_claim(replace(other, node="c@h")))

@@ -7,6 +7,7 @@ import pytest
 
 from rotator.domain import joining, membership
 from rotator.domain.cluster import ReadFrom
+from rotator.domain.policy import Adoption
 from rotator.domain.rotation import Phase
 from rotator.domain.version import Stage
 from rotator.testing.factories import (
@@ -15,6 +16,7 @@ from rotator.testing.factories import (
     a_crowd,
     a_fingerprint,
     a_member,
+    a_policy,
     a_rotation,
     an_attestation,
     an_emergency,
@@ -228,3 +230,12 @@ def test_a_row_that_may_have_been_moved_since_is_not_set_aside(asked, may):
     asks = a_member("a", boot, asked_generation=asked)
     crowd = a_crowd(a_cluster(a_rotation(Phase.ROLLING_OUT), members=[peer, asks]))
     assert joining.may_join(crowd, "a", boot) is may
+
+
+def test_where_nodes_are_restarted_new_ones_may_come_among_mixed_cookies() -> None:
+    """Nobody adopts while it runs, so nobody can lack a row for the newcomer; a rollout takes hours."""
+    later = NOW + SECOND
+    assert not _returns(joined_at=later)
+    policy = a_policy(adoption=Adoption.RESTART)
+    assert _returns(joined_at=later, policy=policy)
+    assert not _returns(joined_at=later, policy=policy, is_excused=True)

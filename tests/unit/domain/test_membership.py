@@ -340,8 +340,90 @@ def test_who_has_left_joins_again() -> None:
     assert taken.change.cluster.generation == 43
 
 
+@pytest.mark.parametrize(
+    ("before", "said", "is_back"),
+    [
+        (an_attestation(run="x"), an_attestation(file="f1:x", run="x"), False),
+        (an_attestation(run="x"), an_attestation(run="y"), True),
+        (an_attestation(run="x"), an_attestation(), True),
+        (an_attestation(run="x"), an_attestation(None, read_from=ReadFrom.NONE, run="y"), False),
+        (an_attestation(None, read_from=ReadFrom.NONE, run="x"), an_attestation(run="x"), True),
+        (an_attestation(run="x"), BOOT, True),
+        (None, an_attestation(run="x"), True),
+    ],
+)
+def test_who_has_left_is_not_brought_back_by_an_agent_that_runs_on(before, said, is_back) -> None:
+    """It joins again when it boots, when it was down since, or when its agent was."""
+    cluster = a_cluster(members=[a_member("a", before, has_left=True)])
+    taken = _attest(cluster, said)
+    assert taken.change.cluster.members["a"].has_left is not is_back
+    assert (FactKind.MEMBER_JOINED in _kinds(taken)) is is_back
+    assert taken.change.cluster.generation == 42 + is_back
+    assert taken.change.cluster.members["a"].attestation == said
+
+
+CURRENT_12 = an_attestation(12)
+
+
+@pytest.mark.parametrize(
+    ("rotation", "said", "returns"),
+    [
+        (None, an_attestation(11), True),
+        (None, an_attestation(11, pins={"b": a_fingerprint(10)}), False),
+        (None, an_attestation(11, file=None), False),
+        (None, an_attestation(None, read_from=ReadFrom.NONE, file=a_fingerprint(11)), False),
+        (a_rotation(Phase.STAGED), an_attestation(11), False),
+        (a_rotation(Phase.INSTALLING), an_attestation(11), False),
+        (a_rotation(Phase.ROLLING_OUT), an_attestation(11), False),
+        (a_rotation(Phase.ROLLING_OUT), CURRENT_12, True),
+        (a_rotation(Phase.ROLLING_OUT, entered_generation=43), CURRENT_12, False),
+        (a_rotation(Phase.GRACE), CURRENT_12, True),
+        (a_rotation(Phase.RETIRING), CURRENT_12, False),
+        (a_rotation(Phase.ROLLING_BACK, is_rollback=True), CURRENT_12, False),
+        (an_emergency(Phase.LOCKING), an_attestation(11), False),
+        (an_emergency(Phase.ROLLING_OUT), CURRENT_12, False),
+    ],
+)
+def test_an_excused_member_that_shows_that_it_is_on_current_returns(
+    rotation, said, returns
+) -> None:
+    """With a fact and a generation, and never as one that a gate would wait for."""
+    cluster = a_cluster(rotation, members=[a_member("a", an_attestation(10), is_excused=True)])
+    taken = _attest(cluster, said)
+    assert taken.change.cluster.members["a"].is_excused is not returns
+    assert (FactKind.MEMBER_RETURNED in _kinds(taken)) is returns
+    assert taken.change.cluster.generation == 42 + returns
+
+
+def test_an_excused_member_that_leaves_does_not_return() -> None:
+    """That it is on current does not undo that it went."""
+    gone = a_member("a", an_attestation(10, run="x"), is_excused=True, has_left=True)
+    taken = _attest(a_cluster(members=[gone]), an_attestation(11, run="x"))
+    assert taken.change.cluster.members["a"].has_left
+    assert FactKind.MEMBER_RETURNED not in _kinds(taken)
+
+
+def test_a_link_to_a_member_is_none_to_a_stranger_but_a_hidden_one_is() -> None:
+    """Its agent may be silent, or it may be excused: it is known; in an emergency nobody is."""
+    links = {"b": False, "c": True, "x": False}
+    a = a_member("a", an_attestation(foreign_links=("b", "c", "x"), links=links))
+    others = [a_member("b", is_excused=True), a_member("c"), a_member("x", has_left=True)]
+    calm = a_crowd(a_cluster(members=[a, *others]))
+    assert membership.strangers(calm, a) == ("c", "x")
+    strict = a_crowd(a_cluster(an_emergency(Phase.LOCKING), members=[a, *others]))
+    assert membership.strangers(strict, a) == ("b", "c", "x")
+
+
+def test_before_init_nobody_returns() -> None:
+    """There is no version that it could be on."""
+    excused = a_member("a", an_attestation(None, generation=0), is_excused=True)
+    cluster = Cluster(name=NAME, members={"a": excused})
+    said = an_attestation(None, generation=0, otp_release="26")
+    assert _attest(cluster, said).change.cluster.members["a"].is_excused
+
+
 def test_an_excused_member_is_awaited_again_once_it_boots() -> None:
-    """While it runs on it stays excused; a boot, or a first report, ends that."""
+    """While it lags behind it stays excused; a boot, or a first report, ends that."""
     excused = a_member("a", an_attestation(), is_excused=True)
     cluster = a_cluster(members=[excused])
     on = _attest(cluster, an_attestation(file="f1:x"))

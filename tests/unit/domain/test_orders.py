@@ -6,9 +6,11 @@ import pytest
 
 from rotator.domain import orders
 from rotator.domain.commands import Request
+from rotator.domain.facts import FactKind
 from rotator.domain.rotation import Phase
 from rotator.errors import PhaseForbids
 from rotator.testing.factories import NOW, a_cluster, a_rotation, an_emergency
+from rotator.testing.state.values import full_claim
 
 ASKED = Request(by="operator", reason="because", at=NOW)
 LATER = NOW + timedelta(seconds=91)
@@ -112,3 +114,13 @@ def test_the_way_back_is_kept_open_from_its_end_or_from_now() -> None:
         moved = orders.extend_grace(cluster, "r1", ASKED, window=window).cluster
         assert moved.rotation.ends_at == later
         assert orders.end_grace(moved, "r1", ASKED).cluster.rotation.ends_at == NOW
+
+
+def test_release_lets_nodes_whose_restart_failed_be_tried_again() -> None:
+    """Also where nothing is held: what stopped the rollout is mended, and it goes on."""
+    failed = full_claim(is_forgiven=False)
+    cluster = a_cluster(a_rotation(Phase.ROLLING_OUT), claims={failed.id: failed})
+    change = orders.release(cluster, "r1", ASKED)
+    assert [fact.kind for fact in change.facts] == [FactKind.ROTATION_RELEASED]
+    assert change.cluster.claims[failed.id].is_forgiven
+    assert orders.release(change.cluster, "r1", ASKED).facts == ()

@@ -17,6 +17,7 @@ from rotator.domain.actions import (
     Retire,
     Revoke,
     RollBack,
+    SettleClaims,
     Stage,
     Wait,
 )
@@ -42,6 +43,7 @@ from rotator.testing.factories import (
     an_attestation,
     an_emergency,
 )
+from tests.support.rollouts import SOAK, Course, node, three
 
 MINUTE = timedelta(minutes=1)
 DUE = Schedule(calendar=Calendar("* * * * *", UTC), jitter=timedelta(), spacing=timedelta())
@@ -417,3 +419,30 @@ def test_outside_of_its_window_a_scheduled_rotation_passes_no_gate(phase: Phase)
     assert _blockers(waits) == ["outside_window"]
     by_hand = replace(rotation, kind=Kind.MANUAL)
     assert isinstance(_resolve(a_cluster(by_hand), a_document(*slots), policy), Enter)
+
+
+def test_what_has_become_of_claims_is_written_before_anything_else() -> None:
+    """A claim whose time is over, or whose node is back, is settled before the next decision."""
+    course = Course(three())
+    document = a_document(12, 11)
+    assert isinstance(_resolve(course.cluster, document, course.policy), Wait)
+    course.take()
+    waiting = _resolve(course.cluster, document, course.policy)
+    assert {b.code for b in waiting.blockers} >= {"restarting", "awaiting_restart"}
+    late = NOW + 3 * MINUTE
+    assert _resolve(course.cluster, document, course.policy, now=late) == SettleClaims()
+
+
+def test_the_gate_of_a_rollout_by_restarts_waits_for_every_restart() -> None:
+    """Also for the last to have soaked; then it goes on as any other."""
+    course = Course(three(node("a@h", 12), node("b@h", 12)))
+    document = a_document(12, 11)
+    [claim] = course.take()
+    course.report("c@h")
+    course.settle()
+    waiting = _resolve(course.cluster, document, course.policy)
+    assert [(b.code, b.subject) for b in waiting.blockers] == [("soaking", "c@h")]
+    course.passes(SOAK)
+    course.settle()
+    assert _resolve(course.cluster, document, course.policy, now=course.now) == Enter(line=Line.S5)
+    assert claim.node == "c@h"

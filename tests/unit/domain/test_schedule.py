@@ -367,6 +367,21 @@ def test_a_paused_schedule_begins_nothing_and_says_who_paused_it() -> None:
     assert schedule_steps.pause(_crowd(paused), ASKED).facts == ()
 
 
+def test_a_pause_for_another_reason_is_on_record_and_is_as_old_as_before() -> None:
+    """Who asked last, and why, is shown and is a fact; the same again, or no reason, is none."""
+    crowd = _crowd()
+    first = Request(by="ann", reason="end of year", at=SLOT)
+    paused = schedule_steps.pause(crowd, first).cluster
+    again = crowd.with_cluster(paused)
+    for reason in ("", "end of year"):
+        asked = Request(by="bob", reason=reason, at=SLOT + HOUR)
+        assert schedule_steps.pause(again, asked).facts == ()
+    change = schedule_steps.pause(again, Request(by="bob", reason="audit", at=SLOT + HOUR))
+    progress = change.cluster.schedule
+    assert (progress.paused_at, progress.paused_by, progress.pause_reason) == (SLOT, "bob", "audit")
+    assert [fact.reason for fact in change.facts] == ["audit"]
+
+
 def test_a_schedule_can_be_paused_before_it_is_taken_up() -> None:
     """So that a new cluster, or a new expression, begins paused."""
     for progress in (None, replace(TAKEN, rules="other")):

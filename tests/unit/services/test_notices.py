@@ -38,6 +38,20 @@ def test_what_is_lost_and_what_blocks_is_said_once(said):
     ]
 
 
+def test_a_wait_is_a_warning_only_once_it_has_lasted(said, caplog):
+    """What an ordinary rotation waits for is told as news; half a minute later it is a warning."""
+    notices, waits = Notices(), [Blocker(code="no_attestation")]
+    for seconds in (0, 29, 30, 60):
+        notices.see(crowd(now=NOW + timedelta(seconds=seconds)), waits)
+    notices.see(crowd(now=LATER), [])
+    assert said() == [
+        ("waits for", ["no_attestation"]),
+        ("still waits for", ["no_attestation"]),
+        ("waits for nothing more", None),
+    ]
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING", "INFO"]
+
+
 def test_only_what_is_new_is_said_and_then_the_end(said):
     """One more that is lost is named alone; when nothing is left of it, that is said, once."""
     notices = Notices()

@@ -93,10 +93,19 @@ class JwtLogin:
         return _exchange(wire, deadline, mount=self.mount, body=body)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubernetesLogin(JwtLogin):
+    """Kubernetes: a role, and the token of a service account, which Vault has the cluster review."""
+
+    jwt_file: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+    mount: str = "kubernetes"
+
+
 _METHODS: Final[dict[str, type[TokenLogin | AppRoleLogin | JwtLogin]]] = {
     "token": TokenLogin,
     "approle": AppRoleLogin,
     "jwt": JwtLogin,
+    "kubernetes": KubernetesLogin,
 }
 
 

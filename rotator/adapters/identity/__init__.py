@@ -1,0 +1,1 @@
+"""Platforms that say who a process is."""

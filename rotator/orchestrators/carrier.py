@@ -1,0 +1,154 @@
+"""One claim, from the moment it was taken: wait until the node may go, restart it once, wait for it.
+
+Before the node is touched the service is told that it is about to be, and says whether the claim
+still stands; what was looked at then is what is restarted, or nothing. So a claim that comes late,
+and a copy of this program that was stopped for a while, restart nothing that was restarted since.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from rotator.errors import ClaimOver, RestartImpossible, RotatorError
+from rotator.orchestrators.restarter import Go, NotNow
+
+if TYPE_CHECKING:
+    from rotator.orchestrators.restarter import Restarter
+    from rotator.orchestrators.service import RolloutService
+    from rotator.protocol import v1
+
+log = logging.getLogger(__name__)
+
+ENDED: Final = frozenset({"done", "failed", "expired"})
+_SHARE: Final = 3  #: of its life, after which a claim is renewed
+_PAUSES: Final = (0.2, 5.0)  #: seconds between looks: the first, and the longest
+
+
+class Carrier:
+    """Carries one claim; `run` returns when it is over."""
+
+    def __init__(self, claim: v1.Claim, *, service: RolloutService, restarter: Restarter) -> None:
+        self.claim = claim
+        self._service = service
+        self._restarter = restarter
+        self._heard_at = _now()  # before the request was answered, so on the safe side
+        self._begun: Go | None = None  #: what a restart was tried of
+        self._told = ""
+        self._pause = _PAUSES[0]
+
+    async def run(self) -> None:
+        """To the end. What may pass is waited for; a claim that is over ends it at once."""
+        try:
+            if await self._restarted():
+                await self._until_back()
+        except ClaimOver as error:
+            log.warning("%s: not carried on: %s", self.claim.node, error)
+
+    # --- before -----------------------------------------------------------------------------
+
+    async def _restarted(self) -> bool:
+        """Whether the node was restarted for this claim; False when the claim ended before."""
+        while self.claim.state not in ENDED:
+            try:
+                go = await self._restarter.prepare(self.claim)
+                if isinstance(go, Go) and self._begun not in {None, go}:
+                    return True  # It was restarted, and the answer was lost.
+                waits = await self._try(go) if isinstance(go, Go) else go
+                if waits is None:
+                    return True
+                self._tell(waits.why)
+            except ClaimOver:
+                raise
+            except RestartImpossible as error:
+                log.error("%s: %s", self.claim.node, error)  # noqa: TRY400 - no traceback: expected
+                await self._say("failed", detail=str(error))
+                return False
+            except RotatorError as error:
+                self._tell(str(error))
+            await self._wait()
+            await self._renew("claimed")
+        self._tell_end()
+        return False
+
+    async def _try(self, go: Go) -> NotNow | None:
+        """Say that it begins, then begin; the claim must have been seen alive a moment ago."""
+        await self._say("restarting")
+        if self.claim.state in ENDED:
+            return NotNow("the claim has ended")
+        if self._left() < self.claim.seconds_left / 2:
+            return NotNow("the answer of the service was too slow to act on it")
+        log.info("%s: restarting, for version %d", self.claim.node, self.claim.version)
+        self._begun = go
+        restart = asyncio.ensure_future(self._restarter.restart(self.claim, go))
+        try:
+            while not (await asyncio.wait({restart}, timeout=self._renewal()))[0]:
+                await self._renew("restarting")
+        except asyncio.CancelledError:
+            # Once begun it is not left half done: the end of this program waits for it.
+            await asyncio.wait({restart})
+            raise
+        return restart.result()
+
+    # --- after ------------------------------------------------------------------------------
+
+    async def _until_back(self) -> None:
+        """Until the service says what came of it; it alone sees whether the member is back."""
+        log.info("%s: restarted; it has to come back with its version", self.claim.node)
+        while self.claim.state not in ENDED:
+            await self._wait()
+            why = await self._restarter.look(self.claim.node)
+            if why:
+                self._tell(why)
+            await self._renew("done")
+        self._tell_end()
+
+    def _tell_end(self) -> None:
+        ended, node = self.claim.state, self.claim.node
+        if ended == "done":
+            log.info("%s: is back on version %d", node, self.claim.version)
+        else:
+            log.warning("%s: the claim has %s: %s", node, ended, self.claim.detail)
+
+    # --- the claim --------------------------------------------------------------------------
+
+    async def _renew(self, state: str) -> None:
+        """In good time; a service that is away for a while is no reason to let go."""
+        if state != "done" and self._left() > self.claim.seconds_left * (1 - 1 / _SHARE):
+            return
+        try:
+            await self._say(state)
+        except ClaimOver:
+            if state != "restarting":
+                raise
+            self._tell("the claim is over, and its restart cannot be taken back")
+        except RotatorError as error:
+            self._tell(str(error))
+
+    def _renewal(self) -> float:
+        return max(self.claim.seconds_left / _SHARE, 0.05)
+
+    async def _say(self, state: str, *, detail: str = "") -> None:
+        asked_at = _now()
+        self.claim = await self._service.change(self.claim, state, detail=detail)
+        self._heard_at = asked_at
+
+    def _left(self) -> float:
+        """Seconds that the claim has, by our own clock from before it was answered."""
+        return self.claim.seconds_left - (_now() - self._heard_at)
+
+    async def _wait(self) -> None:
+        """Longer each time, and never so long that the claim runs out."""
+        await asyncio.sleep(min(self._pause, self._renewal()))
+        self._pause = min(self._pause * 1.5, _PAUSES[1])
+
+    def _tell(self, why: str) -> None:
+        """Once, until it is something else."""
+        if why != self._told:
+            log.info("%s: waits: %s", self.claim.node, why)
+            self._told = why
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

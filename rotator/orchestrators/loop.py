@@ -1,0 +1,126 @@
+"""Take claims as they may be taken, and carry each to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+import uuid
+from typing import TYPE_CHECKING, Final
+
+from rotator.errors import RolloutAway, RotatorError
+from rotator.orchestrators.carrier import Carrier
+
+if TYPE_CHECKING:
+    from rotator.orchestrators.restarter import Restarter
+    from rotator.orchestrators.service import RolloutService
+    from rotator.protocol import v1
+
+log = logging.getLogger(__name__)
+
+_WAIT_SECONDS: Final = 30
+_PAUSES: Final = (0.5, 10.0)
+#: Phases of a rotation after which there will be something to restart.
+_BEFORE: Final = frozenset({"staged", "installing", "promoting"})
+
+
+class Orchestrator:
+    """One program, one cluster. Any number of them may run: the claims are the lock."""
+
+    def __init__(self, *, service: RolloutService, restarter: Restarter, holder: str) -> None:
+        self._service = service
+        self._restarter = restarter
+        self._holder = holder
+        self._carriers: dict[str, asyncio.Task[None]] = {}
+        self._revision: int | None = None
+        self._told: dict[str, str] = {}
+        self._pause = _PAUSES[0]
+
+    async def run(self, *, once: bool = False) -> None:
+        """Until cancelled, or with *once* until nothing is left to restart.
+
+        Cancelled, it takes no further claim, and finishes no more than a restart that has begun.
+        """
+        try:
+            while True:
+                try:
+                    found = await self._service.rollout(revision=self._revision, wait=self._wait())
+                    self._pause = _PAUSES[0]
+                    self._note("service", "")
+                    if found is not None:
+                        self._revision = found.revision
+                        await self._act(found)
+                        if once and not self._carriers and is_over(found):
+                            return
+                except RotatorError as error:
+                    self._note("service", str(error))
+                    self._revision = None
+                await asyncio.sleep(self._pause)
+                if self._revision is None:
+                    self._pause = min(self._pause * 2, _PAUSES[1])
+        finally:
+            await self._stop()
+
+    def _wait(self) -> int:
+        """Seconds that a poll may wait: not long where claims of ours end without news."""
+        return 1 if self._carriers else _WAIT_SECONDS
+
+    async def _act(self, found: v1.Rollout) -> None:
+        self._carriers = {one: task for one, task in self._carriers.items() if not task.done()}
+        for waiting in found.waiting:
+            self._note(f"{waiting.node}/{waiting.code}", waiting.detail)
+        ours = [step.node for step in found.next if self._restarter.handles(step.node)]
+        for step in found.next:
+            if step.node not in ours:
+                self._note(step.node, "is not one of this orchestrator's nodes")
+        if not ours:
+            return
+        for claim in await self._take(ours):
+            carrier = Carrier(claim, service=self._service, restarter=self._restarter)
+            log.info("%s: claimed", claim.node)
+            self._carriers[claim.id] = asyncio.create_task(_carried(carrier))
+
+    async def _take(self, nodes: list[str]) -> list[v1.Claim]:
+        """Asked again under the same key when the answer was lost: a claim is not left lying."""
+        key = str(uuid.uuid4())
+        try:
+            return await self._service.take(nodes, holder=self._holder, key=key)
+        except RolloutAway:
+            return await self._service.take(nodes, holder=self._holder, key=key)
+
+    def _note(self, what: str, why: str) -> None:
+        """Each thing once, until it is another."""
+        if self._told.get(what, "") == why:
+            return
+        self._told[what] = why
+        if why:
+            log.info("%s: %s", what.partition("/")[0] or "rollout", why)
+        elif what == "service":
+            log.info("the service answers again")
+
+    async def _stop(self) -> None:
+        for task in self._carriers.values():
+            task.cancel()
+        ended = await asyncio.gather(*self._carriers.values(), return_exceptions=True)
+        if left := sum(isinstance(one, asyncio.CancelledError) for one in ended):
+            log.info("%d claims are left to the service: it sees what comes of them", left)
+
+
+def is_over(found: v1.Rollout) -> bool:
+    """Whether there is nothing to restart, now or later, as things stand."""
+    if found.next or found.under_way or found.phase in _BEFORE:
+        return False
+    return found.version is None or found.restarted >= found.members
+
+
+async def _carried(carrier: Carrier) -> None:
+    """A defect ends one claim, never the program."""
+    try:
+        await carrier.run()
+    except RotatorError as error:
+        log.warning("%s: not carried on: %s", carrier.claim.node, error)
+    except Exception as error:  # noqa: BLE001 - the outermost place of one claim
+        # Where it happened, and never what it says: a message may hold anything.
+        frames = "".join(traceback.format_tb(error.__traceback__)[-4:])
+        name = type(error).__name__
+        log.error("%s: unexpected %s\n%s", carrier.claim.node, name, frames)  # noqa: TRY400
