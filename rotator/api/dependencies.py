@@ -16,7 +16,7 @@ from starlette.responses import Response
 from rotator.api import auth, bodies
 from rotator.api.auth import Principal, Role
 from rotator.domain.ids import NODE_NAME, ClusterName, NodeName, RotationId
-from rotator.errors import InputError
+from rotator.errors import InputError, NotFound
 
 if TYPE_CHECKING:
     import asyncio
@@ -92,12 +92,24 @@ async def _admitted(request: Request, endpoint: object) -> AsyncIterator[None]:
     if Role.PUBLIC in auth.roles_of(endpoint):
         yield
         return
+    _require_printable(request)
     if request.method not in _BODILESS:
         await bodies.read(request)
     throttle: Throttle = request.app.state.throttle
     async with throttle.at_work(is_node=principal_of(request).role is Role.NODE) as place:
         request.state.place = place
         yield
+
+
+def _require_printable(request: Request) -> None:
+    """`NotFound` or `InputError` for characters that no name has, and no database may be asked for.
+
+    A look-up is made for several callers together: one that the database refuses would be theirs.
+    """
+    if not all(str(value).isprintable() for value in request.path_params.values()):
+        raise NotFound
+    if not all((name + value).isprintable() for name, value in request.query_params.multi_items()):
+        raise InputError("query: only characters that can be printed are wanted")
 
 
 class GuardedRoute(APIRoute):

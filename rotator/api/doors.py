@@ -14,6 +14,9 @@ from typing import Final
 #: File descriptors that are no connection: the state store, the secrets manager, logs.
 _OWN_FILES: Final = 128
 _MAX_FILES: Final = 65_536
+#: Connections to the health port: from one address, so that one peer shuts out no other, and in all.
+_HEALTH_PER_ADDRESS: Final = 16
+_HEALTH_IN_ALL: Final = 64
 _IPV6_PREFIX: Final = 64
 
 
@@ -60,11 +63,16 @@ class Doors:
 
 
 def room() -> int:
-    """How many connections this process has files for, once it may open as many as it can.
+    """How many connections to the API this process has files for, once it may open as many as it can.
 
     The soft limit is 1024 nearly everywhere, so that programs with `select` work; this is none.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return max(wanted - _OWN_FILES, 1)
+    return max(wanted - _OWN_FILES - _HEALTH_IN_ALL, 1)
+
+
+def of_health() -> Doors:
+    """Those of the health port: whoever reaches it needs no token, and must not take our files."""
+    return Doors(per_address=_HEALTH_PER_ADDRESS, in_all=_HEALTH_IN_ALL)

@@ -1,8 +1,8 @@
 """How much one caller may ask for: so that a flood costs those who make it, and nodes nothing.
 
-Everything is decided in memory before a token is looked up or a body is read. A token that was
-good keeps its own allowance, whatever others send from its address and whatever ids they guess:
-allowances belong to digests of whole tokens, and only those that were good have one.
+Everything is decided in memory before a token is looked up or a body is read. A good token has its
+own allowance, whatever others send from its address and whatever ids they guess: allowances belong
+to digests of whole tokens, and only those that are known as good have one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rotator.api.doors import network
 from rotator.errors import RotatorError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+    from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ class Throttle:
         self._tokens: _Kept[bytes, Allowance] = _Kept(MAX_KEPT)
         self._good: _Kept[bytes, int] = _Kept(MAX_KEPT)
         self._strangers: _Kept[str, Allowance] = _Kept(MAX_KEPT)
-        self._waiting: Counter[tuple[str, str]] = Counter()
+        self._waiting: Counter[tuple[str, str, str]] = Counter()
         self._places = asyncio.Semaphore(OTHERS_AT_WORK)
         self._refused = 0
         self._said_at = float("-inf")
@@ -167,6 +167,15 @@ class Throttle:
         if self.limits is not None and digest is not None:
             self._good.put(digest, SHARED if is_shared else 1)
 
+    def expect(self, tokens: Iterable[tuple[str, bool]]) -> None:
+        """Good tokens that may come: SHA-256 (hex), and whether it is for many nodes.
+
+        So a token passes by what strangers send from its address also when it is used the first
+        time. Whether it still is good is looked up each time that it comes.
+        """
+        for digest, is_shared in tokens:
+            self._good.put(bytes.fromhex(digest), SHARED if is_shared else 1)
+
     @asynccontextmanager
     async def at_work(self, *, is_node: bool) -> AsyncIterator[Place]:
         """While a request is being served. Others than nodes wait for a place; `TooManyAtWork`."""
@@ -200,22 +209,28 @@ class Throttle:
         place.is_taken = True
 
     @contextmanager
-    def waiting(self, token: str, what: str) -> Iterator[None]:
-        """While one waits for something to happen; `TooManyRequests` if it waits too often."""
-        key = (token, what)
-        if self.limits is not None and self._waiting[key] >= self.limits.long_polls:
-            self._say("waiting")
-            raise TooManyRequests(
-                f"this token waits {self.limits.long_polls} times already"
-                " (limits.long_polls); end one, or come back later"
-            )
-        self._waiting[key] += 1
+    def waiting(self, token: str, what: str, *, cluster: str = "") -> Iterator[None]:
+        """While one waits for something to happen; `TooManyRequests` if it waits too often.
+
+        So often for each *what* (a node), and `SHARED` times as often in all of the cluster: who
+        holds a token for a pattern of nodes can make names up.
+        """
+        most = {(token, cluster, what): 1, (token, cluster, ""): SHARED}
+        for key, times in most.items():
+            if self.limits and self._waiting[key] >= self.limits.long_polls * times:
+                self._say("waiting")
+                raise TooManyRequests(
+                    f"this token waits {self._waiting[key]} times already"
+                    " (limits.long_polls); end one, or come back later"
+                )
+        self._waiting.update(most.keys())
         try:
             yield
         finally:
-            self._waiting[key] -= 1
-            if not self._waiting[key]:
-                del self._waiting[key]
+            self._waiting.subtract(most.keys())
+            for key in most:
+                if not self._waiting[key]:
+                    del self._waiting[key]
 
     def _stranger(self, place: str) -> Allowance:
         found = self._strangers.get(place) or Allowance(STRANGERS_BURST, self._clock())

@@ -35,7 +35,7 @@ from rotator.services.beginnings import Beginnings
 from rotator.services.changes import Changes
 from rotator.services.claims import Claims
 from rotator.services.commands import Commands
-from rotator.services.crowds import Crowds
+from rotator.services.crowds import BEAT, Crowds
 from rotator.services.documents import Documents
 from rotator.services.executor import Executor
 from rotator.services.fleet import Fleet
@@ -73,9 +73,10 @@ log = logging.getLogger(__name__)
 
 App = Any  #: an ASGI application
 
-_BEAT: Final = timedelta(seconds=1)
+_BEAT: Final = timedelta(seconds=BEAT)
+_NEWCOMERS: Final = timedelta(seconds=5)
 _RENEWAL: Final = timedelta(minutes=1)
-_FLUSH: Final = timedelta(seconds=15)  #: of heartbeats, at most; see `beats.flush_every`
+_FLUSH: Final = timedelta(seconds=15)
 
 
 def _refuse_failpoints(settings: Settings) -> None:
@@ -135,7 +136,7 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
         async def begin(fence: Fence) -> Reconciler:
             documents.forget()
             # What is declared is what the leader's file says, as its policies are.
-            await state.clusters.declare(list(crowds.policies), now=crowds.serving_since)
+            await state.clusters.declare(crowds.policies.keys(), now=crowds.serving_since)
             return Reconciler(
                 states=state.clusters,
                 documents=documents,
@@ -302,7 +303,10 @@ async def _serve(settings: Settings, read: Callable[[], Settings]) -> None:
         sockets = [listener.bind() for listener in listeners]
         metronome = Metronome()
         metronome.every(_BEAT, beats.forgiving(service.leadership.tick))
-        metronome.every(beats.flush_every(settings, _FLUSH), beats.forgiving(service.crowds.flush))
+        metronome.every(_BEAT, beats.forgiving(service.crowds.beat))
+        acquaint = beats.forgiving(beats.acquaintance(service.tokens, service.throttle))
+        await acquaint()
+        metronome.every(_NEWCOMERS, acquaint)
         metronome.every(_FLUSH, beats.forgiving(service.tokens.flush_used))
         metronome.every(
             _RENEWAL, beats.forgiving(beats.of_leader(service.leadership, service.renewals.tick))

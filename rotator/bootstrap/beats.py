@@ -10,12 +10,11 @@ from rotator.errors import RotatorError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from datetime import timedelta
 
+    from rotator.api.throttle import Throttle
     from rotator.domain.ids import ClusterName
     from rotator.services.leadership import Leadership
     from rotator.services.tokens import TokenService
-    from rotator.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +39,13 @@ class Ears:
         self.tokens.revocations += 1
 
 
-def flush_every(settings: Settings, longest: timedelta) -> timedelta:
-    """A third of the shortest node_ttl: the replica that leads knows of heartbeats by then."""
-    lives = [policy.node_ttl for policy in settings.policies().values()]
-    return min([longest, *(life / 3 for life in lives)])
+def acquaintance(tokens: TokenService, throttle: Throttle) -> Callable[[], Awaitable[None]]:
+    """Tell the throttle which tokens are good before they come."""
+
+    async def look() -> None:
+        throttle.expect(await tokens.newcomers())
+
+    return look
 
 
 def of_leader(
@@ -59,12 +61,17 @@ def of_leader(
 
 
 def forgiving(call: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-    """What is repeated anyway ends nothing when it fails, and says so in one line."""
+    """What is repeated anyway ends nothing when it fails, and says so in one line, once."""
+    said: str | None = None
 
     async def attempt() -> None:
+        nonlocal said
         try:
             await call()
+            said = None
         except RotatorError as error:
-            log.warning("not now", extra={"code": error.code, "reason": str(error)})
+            if error.code != said:
+                log.warning("not now", extra={"code": error.code, "reason": str(error)})
+            said = error.code
 
     return attempt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rotator.api.doors import of_health
 from rotator.api.serving import Listener, Tls
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def tls(settings: Settings) -> Tls | None:
 
 
 def listeners(app: App, health: App, settings: Settings, *, doors: Doors) -> list[Listener]:
-    """The API behind its doors, and the health of the process on a port of its own."""
+    """The API behind its doors, and the health of the process on a port and behind doors of its own."""
     listen = settings.listen
     served = Listener(
         app=app,
@@ -37,5 +38,6 @@ def listeners(app: App, health: App, settings: Settings, *, doors: Doors) -> lis
         address=listen.address,
         port=listen.health_port,
         setting="listen.health_port",
+        doors=of_health(),
     )
     return [served, healthy]

@@ -95,14 +95,15 @@ class Reloads:
                 f"{', '.join(found.for_restart)}: this takes a restart; nothing of the file was taken"
             )
         await parts.require_same_masters(service.state, settings)
-        at = await service.state.clusters.now()
-        if service.leadership.is_leading:
-            await service.state.clusters.declare(list(settings.clusters), now=at)
-        for cluster, fact in facts_of(found, at=at, replica=parts.replica(settings)):
+        now = await service.state.clusters.now()
+        for cluster, fact in facts_of(found, at=now, replica=parts.replica(settings)):
             await service.state.clusters.add_fact(fact, cluster=cluster)
+        # The last of what may fail, and by itself whole or not at all.
+        if service.leadership.is_leading:
+            await service.state.clusters.declare(settings.policies().keys(), now=now)
         service.keyring.parameters = parts.profiles(settings)
         service.renewals.intervals = parts.intervals(settings)
-        service.crowds.policies = settings.policies()
+        service.crowds.take(settings.policies(), now=now)
         service.throttle.limits = parts.limits(settings)
         service.doors.per_address = settings.connections_per_address
         telemetry.configure(level=settings.log.level, format=settings.log.format)

@@ -20,8 +20,6 @@ log = logging.getLogger(__name__)
 
 _WAIT_SECONDS: Final = 30
 _PAUSES: Final = (0.5, 10.0)
-#: Phases of a rotation after which there will be something to restart.
-_BEFORE: Final = frozenset({"staged", "installing", "promoting"})
 
 
 class Orchestrator:
@@ -33,6 +31,7 @@ class Orchestrator:
         self._holder = holder
         self._carriers: dict[str, asyncio.Task[None]] = {}
         self._revision: int | None = None
+        self._last: v1.Rollout | None = None
         self._told: dict[str, str] = {}
         self._pause = _PAUSES[0]
 
@@ -48,10 +47,10 @@ class Orchestrator:
                     self._pause = _PAUSES[0]
                     self._note("service", "")
                     if found is not None:
-                        self._revision = found.revision
+                        self._revision, self._last = found.revision, found
                         await self._act(found)
-                        if once and not self._carriers and is_over(found):
-                            return
+                    if once and await self._is_over():
+                        return
                 except RotatorError as error:
                     self._note("service", str(error))
                     self._revision = None
@@ -61,12 +60,22 @@ class Orchestrator:
         finally:
             await self._stop()
 
+    async def _is_over(self) -> bool:
+        """Whether nothing is left to restart, and no rotation is on its way to where there is."""
+        if self._under_way() or self._last is None or not is_over(self._last):
+            return False
+        return not await self._service.is_beginning()
+
+    def _under_way(self) -> bool:
+        """Whether a claim is carried just now."""
+        self._carriers = {one: task for one, task in self._carriers.items() if not task.done()}
+        return bool(self._carriers)
+
     def _wait(self) -> int:
         """Seconds that a poll may wait: not long where claims of ours end without news."""
-        return 1 if self._carriers else _WAIT_SECONDS
+        return 1 if self._under_way() else _WAIT_SECONDS
 
     async def _act(self, found: v1.Rollout) -> None:
-        self._carriers = {one: task for one, task in self._carriers.items() if not task.done()}
         for waiting in found.waiting:
             self._note(f"{waiting.node}/{waiting.code}", waiting.detail)
         ours = [step.node for step in found.next if self._restarter.handles(step.node)]
@@ -107,8 +116,8 @@ class Orchestrator:
 
 
 def is_over(found: v1.Rollout) -> bool:
-    """Whether there is nothing to restart, now or later, as things stand."""
-    if found.next or found.under_way or found.phase in _BEFORE:
+    """Whether there is nothing to restart as things stand."""
+    if found.next or found.under_way:
         return False
     return found.version is None or found.restarted >= found.members
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rotator.domain.ids import Fence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping
     from datetime import datetime, timedelta
 
     from rotator.domain.cluster import Change, Cluster
@@ -74,8 +74,11 @@ class ClusterStates(Protocol):
     caller loads again and looks.
     """
 
-    async def declare(self, names: Sequence[ClusterName], *, now: datetime) -> None:
-        """Make rows for new names; mark those no longer named as undeclared, others as declared."""
+    async def declare(self, names: Collection[ClusterName], *, now: datetime) -> None:
+        """Make rows for new names; mark those no longer named as undeclared, others as declared.
+
+        All of it or nothing. Where nothing differs, it costs one look.
+        """
         ...
 
     async def names(self) -> tuple[ClusterName, ...]:
@@ -103,8 +106,11 @@ class ClusterStates(Protocol):
         """
         ...
 
-    async def touch(self, seen: Mapping[tuple[ClusterName, NodeName], datetime]) -> None:
-        """Move members' last_seen forward; changes no revision."""
+    async def touch(self, seen: Mapping[ClusterName, Mapping[NodeName, datetime]]) -> None:
+        """Move members' last_seen forward, in one transaction; whoever is no member is passed over.
+
+        It changes no revision. Other writers of these clusters wait for it.
+        """
         ...
 
     async def stand(self, cluster: Cluster, *, fence: Fence | None = None) -> None:
@@ -260,6 +266,12 @@ class Tokens(Protocol):
 
     async def all(self) -> tuple[TokenRow, ...]:
         """Every token, newest first."""
+        ...
+
+    async def usable(
+        self, *, now: datetime, since: datetime | None = None
+    ) -> tuple[tuple[str, str], ...]:
+        """Digest and nodes of those neither revoked nor expired, made after *since*, oldest first."""
         ...
 
     async def revoke(self, token_id: str, *, now: datetime) -> bool:

@@ -143,8 +143,8 @@ class Leadership:
                 log.exception("leadership failed", extra={"code": "internal"})
 
     def _pause(self) -> float:
-        life = self._lease.life.total_seconds() if self._lease.life else _LOOK_SECONDS
-        return life / 3 if self._reconciler is not None else min(_LOOK_SECONDS, life / 3)
+        third = self._third() or _LOOK_SECONDS
+        return third if self._reconciler is not None else min(_LOOK_SECONDS, third)
 
     async def _step(self) -> None:
         try:
@@ -177,7 +177,7 @@ class Leadership:
         self._note(asked_at)
         try:
             self._crowds.serving_since = await self._states.now()
-            self._reconciler = await self._begin(fence)
+            self._reconciler = await self._meanwhile_renewed(self._begin(fence))
         except BaseException:
             with suppress(RotatorError):
                 await self._lease.release()
@@ -187,11 +187,24 @@ class Leadership:
             log.info("this replica leads", extra={"fence": fence})
             await self.tick()
 
+    async def _meanwhile_renewed(self, begin: Awaitable[Reconciler]) -> Reconciler:
+        """What *begin* gives: with many clusters that may take longer than the lease lasts."""
+        beginning = asyncio.ensure_future(begin)
+        try:
+            while not (await asyncio.wait({beginning}, timeout=self._third()))[0]:
+                await self._renew()
+            return beginning.result()
+        finally:
+            beginning.cancel()
+
+    def _third(self) -> float | None:
+        """Seconds of the lease, after which it is renewed; None: it does not run out."""
+        return None if self._lease.life is None else self._lease.life.total_seconds() / 3
+
     async def _renew(self) -> None:
         asked_at = time.monotonic()
         await self._lease.renew()
         self._note(asked_at)
-        self._crowds.in_touch(now=await self._states.now())
 
     def _note(self, asked_at: float) -> None:
         if self._lease.life is not None:

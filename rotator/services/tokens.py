@@ -37,6 +37,8 @@ _MAX_CLUSTERS: Final = 1000
 _MAX_NOTE: Final = 1000
 #: How much of the time between two notes of `last_used_at` may be lost.
 _USED_AGAIN: Final = timedelta(minutes=1)
+#: A token's date is read before it is written; no write takes as long as this.
+_LONGEST_WRITE: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,7 @@ class TokenService:
         self._states = states
         self._wakeups = wakeups
         self._used: dict[str, datetime] = {}
+        self._looked_at: datetime | None = None
         self.revocations = 0  #: heard of; whoever waits with a token looks whether it grew
 
     async def create(
@@ -152,6 +155,17 @@ class TokenService:
         except BaseException:
             self._used = writing | self._used
             raise
+
+    async def newcomers(self) -> tuple[tuple[str, bool], ...]:
+        """Tokens made since the last call, on any replica; at first every usable one.
+
+        The SHA-256 of each (hex), and whether it is for many nodes. Some may come twice.
+        """
+        now = await self._states.now()
+        since = None if self._looked_at is None else self._looked_at - _LONGEST_WRITE
+        found = await self._tokens.usable(now=now, since=since)
+        self._looked_at = now
+        return tuple((digest, ANY in nodes) for digest, nodes in found)
 
     async def find(self, token_id: str) -> TokenRow | None:
         """One token, whatever its state."""

@@ -18,7 +18,7 @@ from rotator.errors import FenceLost, InvariantViolated, RevisionConflict, State
 from rotator.ports.state_store import ChainedFact, EpochRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping
     from datetime import datetime
 
     from rotator.domain.ids import ClusterName, MasterName, NodeName, RotationId
@@ -44,7 +44,7 @@ class MemoryClusterStates:
         self._fence = Fence(self._fence + 1)
         return self._fence
 
-    async def declare(self, names: Sequence[ClusterName], *, now: datetime) -> None:
+    async def declare(self, names: Collection[ClusterName], *, now: datetime) -> None:
         """See the port."""
         for name in {*names, *self._clusters}:
             cluster = self._clusters.setdefault(name, Cluster(name=name, is_declared=False))
@@ -124,13 +124,14 @@ class MemoryClusterStates:
         chain.append(link)
         self._facts.append(link)
 
-    async def touch(self, seen: Mapping[tuple[ClusterName, NodeName], datetime]) -> None:
+    async def touch(self, seen: Mapping[ClusterName, Mapping[NodeName, datetime]]) -> None:
         """See the port."""
-        for (name, node), at in seen.items():
-            cluster = self._clusters[name]
-            member = cluster.members.get(node)
-            if member is not None and member.last_seen < at:
-                self._clusters[name] = cluster.with_member(replace(member, last_seen=at))
+        for name, nodes in seen.items():
+            for node, at in nodes.items():
+                cluster = self._clusters[name]
+                member = cluster.members.get(node)
+                if member is not None and member.last_seen < at:
+                    self._clusters[name] = cluster.with_member(replace(member, last_seen=at))
 
     async def stand(self, cluster: Cluster, *, fence: Fence | None = None) -> None:
         """See the port."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import random
+import time
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
+from tests.support.fleet import CLUSTER
 from tests.support.kubernetes.beam_pods import PodFleet, node_of, pod_fleet
+from tests.support.kubernetes.manifests import stateful_set
 from tests.support.orchestrator import evictor
 from tests.support.parts import need
 from tests.support.watch import watching
@@ -59,3 +64,30 @@ def test_each_pod_is_evicted_once_and_no_link_between_running_nodes_goes(
     assert before not in orchestrator.output()
     assert fleet.current() not in orchestrator.output()
     assert node_of("app-0") in orchestrator.output()
+
+
+def test_orchestrators_die_at_random_and_each_pod_still_goes_once(five: PodFleet, tmp_path) -> None:
+    """With OnDelete, and two copies of which one is killed again and again, nobody is restarted twice."""
+    before, fleet = five.fleet.current(), five.fleet
+    five.kubernetes.apply(stateful_set(PODS, strategy="OnDelete"))
+    copies = [evictor(five.kubernetes, fleet.service, tmp_path / f"copy{n}") for n in range(2)]
+    chance, deaths = random.Random(5), 0
+    try:
+        rotation = fleet.rotate()
+        for copy in copies:
+            copy.start()
+        while fleet.service.rotation(CLUSTER, rotation)["phase"] != "completed":
+            time.sleep(2 + 6 * chance.random())
+            victim = copies[deaths % 2]
+            victim.kill()
+            victim.start()
+            deaths += 1
+    finally:
+        for copy in copies:
+            copy.kill()
+    evicted = Counter(name for name, code in five.kubernetes.evictions if code == 201)
+    assert evicted == {f"app-{number}": 1 for number in range(PODS)}
+    assert deaths > 1
+    five.settle()
+    fleet.assert_uses(fleet.current(), retired=[before])
+    fleet.assert_undisturbed()

@@ -17,6 +17,7 @@ GROUPS = {
     "token": ("create", "list", "revoke"),
     "master": ("import", "rotate"),
     "facts": ("list", "verify"),
+    "orchestrate": ("kubernetes", "command"),
 }
 COMMANDS = [name for names in _MODULES.values() for name in names if name not in GROUPS]
 EVERY = [[name] for name in COMMANDS] + [[g, n] for g, names in GROUPS.items() for n in names]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +26,9 @@ from schemathesis.generation import GenerationMode
 
 from rotator.api import openapi
 from rotator.api.app import ROUTES, build
+from rotator.api.auth import Role
 from tests.acceptance.conftest import local_place
+from tests.support import postgres
 from tests.support.api import NODE, attestation
 from tests.support.canary import find
 from tests.support.service import Service
@@ -72,9 +75,29 @@ class Target:
 
 
 @pytest.fixture(scope="module")
+def database() -> Iterator[postgres.Database]:
+    """A PostgreSQL database of this module's own."""
+    made = postgres.new_database()
+    yield made
+    postgres.drop(made)
+
+
+@pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """On SQLite."""
+    yield from _target(tmp_path_factory.mktemp("fuzz"), {})
+
+
+@pytest.fixture(scope="module")
+def target_on_postgresql(
+    tmp_path_factory: pytest.TempPathFactory, database: postgres.Database
+) -> Iterator[Target]:
+    """On PostgreSQL."""
+    yield from _target(tmp_path_factory.mktemp("fuzz"), {"state_store": database.settings})
+
+
+def _target(directory: Path, more: dict[str, Any]) -> Iterator[Target]:
     """A process with a cluster, a member, a rotation in its window, an emergency and a token."""
-    directory = tmp_path_factory.mktemp("fuzz")
     cluster = {
         "grace_window": "1h",
         "emergency_cooldown": "0",
@@ -86,7 +109,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         directory,
         local_place(directory).settings,
         {name: {**cluster, "members": {"expect": "none"}} for name in ("orders", "billing")},
-        more={"limits": {"requests_per_second": 100_000, "burst": 1_000_000}},
+        more={"limits": {"requests_per_second": 100_000, "burst": 1_000_000}, **more},
     )
     service.start()
     schema = schemathesis.openapi.from_dict(openapi.document(build(ROUTES)))
@@ -149,6 +172,34 @@ def _strategy(operation: Any, names: dict[str, str]) -> st.SearchStrategy[Any]:
 @pytest.mark.parametrize("route", FUZZED, ids=lambda route: f"{route.method} {route.path}")
 def test_no_request_breaks_the_service_or_is_echoed(target: Target, route: Any) -> None:
     """Whatever is sent, the answer is one of the contract, and an error repeats nothing of it."""
+    _fuzz(target, route, examples=EXAMPLES or 12)
+
+
+@pytest.mark.parametrize("route", FUZZED, ids=lambda route: f"{route.method} {route.path}")
+def test_nor_where_postgresql_is_the_state_store(target_on_postgresql: Target, route: Any) -> None:
+    """It refuses what SQLite takes: a few requests, and those that are known to be refused."""
+    _fuzz(target_on_postgresql, route, examples=EXAMPLES or 2)
+    _send_unprintable(target_on_postgresql, route)
+
+
+def _send_unprintable(target: Target, route: Any) -> None:
+    """A NUL in each parameter of the path, and in the query: never 503."""
+    operation = target.schema[route.path][route.method]
+    if Role.PUBLIC in route.roles:
+        return
+    headers = {"Authorization": f"Bearer {target.token(str(route.roles[0]))}"}
+    sent = [(route.path, name, {422}) for name in ("before", "cluster", "rotation", "any")]
+    names = [one.name for one in operation.path_parameters]
+    sent += [(route.path.replace(f"{{{name}}}", "%00"), "", {403, 404}) for name in names]
+    for path, query, wanted in sent:
+        where = path.format_map(target.names) + (f"?{query}=%00" if query else "")
+        answer = target.session.request(
+            route.method, f"{target.schema.config.base_url}{where}", headers=headers, json={}
+        )
+        assert answer.status_code in wanted, (route.method, where, answer.text)
+
+
+def _fuzz(target: Target, route: Any, *, examples: int) -> None:
     operation = target.schema[route.path][route.method]
     role = str(route.roles[0])
     token = "" if role == "public" else target.token(role)
@@ -157,7 +208,7 @@ def test_no_request_breaks_the_service_or_is_echoed(target: Target, route: Any) 
     seen: list[bytes] = []
 
     @settings(
-        max_examples=EXAMPLES or 12,
+        max_examples=examples,
         derandomize=not EXAMPLES,
         deadline=None,
         database=None,

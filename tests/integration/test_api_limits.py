@@ -8,6 +8,7 @@ import pytest
 
 from rotator.api import throttle
 from rotator.api.throttle import Limits
+from rotator.bootstrap import beats
 from tests.support.api import NODE, a_world, attestation
 
 
@@ -49,6 +50,23 @@ async def test_nodes_are_served_while_an_operator_and_strangers_flood(world):
     assert (await world.desired()).status_code == 200
 
 
+async def test_strangers_shut_out_no_token_that_comes_for_the_first_time(world):
+    """Not after a restart, and not one that was made since; one that was revoked is a stranger."""
+    acquaint = beats.acquaintance(world.tokens, world.app.state.throttle)
+
+    async def made():
+        return await world.tokens.create(role="operator", clusters=("*",), by="test")
+
+    found = [await made(), await made()]
+    await world.tokens.revoke(found[1][0].id, by="test")
+    await acquaint()
+    found.append(await made())
+    await acquaint()
+    await _statuses(world, throttle.STRANGERS_BURST, token="rot_AAAAAAAAAAAA_guess")
+    answers = [await _statuses(world, 1, token=text) for _, text in found]
+    assert answers == [[200], [429], [200]]
+
+
 async def test_what_is_refused_was_not_looked_up(world, monkeypatch):
     """A request beyond the limit costs no look into the state store, and its body is not read."""
     await _statuses(world, 6)
@@ -76,7 +94,7 @@ async def test_a_token_waits_so_often_at_once(world):
         asyncio.ensure_future(world.desired(generation=generation, wait="60s")) for _ in range(2)
     ]
     deadline = time.monotonic() + 30
-    while sum(world.app.state.throttle._waiting.values()) < 2:
+    while 2 not in world.app.state.throttle._waiting.values():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
     refused = await world.desired(generation=generation, wait="60s")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,20 @@ def test_a_scrape_asks_no_secrets_manager(service: Service, server: openbao.Open
     series = scraped(service)
     assert of(series, "rotator_cluster_version", cluster=CLUSTER) == 1
     assert of(series, "rotator_state_store_readable") == 1
+
+
+def test_the_health_port_takes_no_files_of_the_api(service: Service) -> None:
+    """Few connections to it are let in, also where each goes on asking; the API is served."""
+    asked = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    with ExitStack() as stack:
+        answers = []
+        for _ in range(40):
+            made = socket.create_connection(("127.0.0.1", service.health_port), timeout=60)
+            stack.enter_context(made)
+            made.sendall(asked)
+            answers.append(made.recv(12))
+        assert b"HTTP/1.1 429" in answers
+        assert service.get(f"clusters/{CLUSTER}")["state"] == "stable"
 
 
 def test_a_long_poll_is_counted_while_it_waits(service: Service) -> None:

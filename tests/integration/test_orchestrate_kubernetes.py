@@ -25,6 +25,7 @@ from tests.support.service import Service, wait_for
 pytestmark = pytest.mark.timeout(600)
 
 PODS = 3
+LONG = 180.0  #: seconds that a loaded machine may need for what takes one or two
 NAMES = tuple(f"app-{number}@127.0.0.1" for number in range(PODS))
 
 
@@ -64,7 +65,10 @@ class Ground:
 
     def orchestrator(self, name: str = "one", *more: str) -> OrchestratorProcess:
         """One more, not started."""
-        return evictor(self.kubernetes, self.service, self.directory / name, "--once", *more)
+        words = ("--once", *more)
+        made = evictor(self.kubernetes, self.service, self.directory / name, *words)
+        self.nodes.children.append(made)
+        return made
 
     def evicted(self) -> Counter[str]:
         """How often each pod was evicted."""
@@ -108,7 +112,7 @@ def test_a_budget_that_refuses_is_waited_for_and_shown(ground: Ground) -> None:
     rotation = ground.nodes.rotate()
     orchestrator.start()
     said = "The disruption budget app needs 3 healthy pods and has 3 currently"
-    wait_for("it says why", lambda: said in orchestrator.output())
+    wait_for("it says why", lambda: said in orchestrator.output(), seconds=LONG)
     assert ground.kubernetes.evictions == []
     ground.kubernetes.apply(budget(maxUnavailable=1))
     assert orchestrator.wait() == 0, orchestrator.output()
@@ -135,7 +139,7 @@ def test_a_pod_that_is_not_ready_is_left_alone_until_it_is(ground: Ground) -> No
     rotation = ground.nodes.rotate()
     orchestrator.start()
     said = "is not ready: Pending (PodInitializing)"
-    wait_for("it says why", lambda: said in orchestrator.output())
+    wait_for("it says why", lambda: said in orchestrator.output(), seconds=LONG)
     assert sum(ground.evicted().values()) == 1
     ground.pods.held = set()
     assert orchestrator.wait() == 0, orchestrator.output()

@@ -16,7 +16,7 @@ from rotator.adapters.state.store import State, open_postgres
 from rotator.domain.cluster import Blocker, Change, Standing
 from rotator.domain.ids import ClusterName
 from rotator.errors import AnotherProcess, FenceLost
-from rotator.testing.state.values import NOW, ORDERS, PAYMENTS, a_fact, a_token, declared, loaded
+from rotator.testing.state.values import NOW, ORDERS, PAYMENTS, A, a_fact, a_token, declared, loaded
 from tests.support import postgres
 
 if TYPE_CHECKING:
@@ -164,6 +164,55 @@ async def test_nobody_takes_the_lease_in_the_middle_of_a_write(
     assert await taking == fence + 1
 
 
+async def test_the_lease_is_renewed_while_writes_go_by_it(
+    opened: AsyncExitStack, database: postgres.Database
+) -> None:
+    """However many there are, one after the other or at once, and where every connection is in use."""
+    one = await replica(opened, database, "one")
+    before = await declared(one)
+    fence = await one.lease.acquire()
+    with database.connect() as held:
+        held.autocommit = False
+        held.execute("SELECT 1 FROM clusters FOR UPDATE")
+        change = Change(cluster=before.next_generation())
+        writes = [
+            asyncio.ensure_future(one.clusters.save(before, change, fence=fence)) for _ in range(20)
+        ]
+        # One has had its token checked and waits for the row, others for their turn.
+        await waiting(database, 12)
+        await one.lease.renew()
+        held.rollback()
+    found = await asyncio.gather(*writes, return_exceptions=True)
+    assert sum(not isinstance(one, Exception) for one in found) == 1
+
+
+async def test_turns_are_taken_in_the_order_of_what_is_locked(
+    opened: AsyncExitStack, database: postgres.Database
+) -> None:
+    """Where two subjects have one hash, or texts sort otherwise, nobody waits in a circle."""
+    one, two = [await replica(opened, database, name) for name in ("one", "two")]
+    hashes = dict(
+        database.ask("SELECT 's' || n, hashtext('s' || n) FROM generate_series(10, 99) n")
+    )
+    # Sorted by text, *second* would come first, and be held while *first* is waited for.
+    second = "s10"
+    first = next(name for name, found in hashes.items() if found < hashes[second])
+    query = (
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    async with one.clusters._database.transaction(first):
+
+        async def take() -> None:
+            async with two.clusters._database.transaction(second, first, second):
+                assert await asyncio.to_thread(database.ask, query) == [(2,)]
+
+        taking = asyncio.ensure_future(take())
+        await waiting(database, 1)
+        assert await asyncio.to_thread(database.ask, query) == [(1,)]
+    await taking
+
+
 async def waiting(database: postgres.Database, count: int) -> None:
     """Until that many sessions wait for a lock."""
     query = (
@@ -230,7 +279,7 @@ async def test_other_replicas_hear_of_a_change_when_it_is_stored(
     await asyncio.sleep(0)
     with pytest.raises(FenceLost):
         await one.clusters.save(before, Change(cluster=before.next_generation()), fence=99)
-    await one.clusters.touch({})
+    await one.clusters.touch({ORDERS: {A: NOW}})
     await one.clusters.save(before, Change(cluster=before.next_generation()))
     assert await asyncio.gather(*waiters) == [True, True]
     await one.tokens.add(a_token(1))

@@ -15,6 +15,7 @@ import httpx
 
 from rotator.domain.cookie import Cookie
 from rotator.domain.ids import ClusterUid
+from tests.support.orchestrator import OrchestratorProcess
 from tests.support.service import Service, wait_for
 
 _BEAT = 0.2
@@ -29,6 +30,7 @@ class PaperNodes:
         self.directory = service.directory / "restarted"
         self.directory.mkdir()
         self.down: set[str] = set()  #: who is silent
+        self.children: list[OrchestratorProcess] = []  #: ended with the nodes
         self._uses: dict[str, int] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -42,7 +44,9 @@ class PaperNodes:
         wait_for("each has reported", lambda: len(self._uses) == len(self.names))
 
     def stop(self) -> None:
-        """No further report."""
+        """No further report, and no orchestrator."""
+        for child in self.children:
+            child.kill()
         self._stop.set()
         self._thread.join(60)
 
@@ -96,12 +100,13 @@ class PaperNodes:
         peers = {peer: prints[uses] for peer in orders["members"] if peer != name}
         # What pairs use is the agents' business: here each is at the newest that both ends use.
         both = {p: prints[min(uses, self._uses.get(p, uses))] for p in peers}
+        refused = [one if isinstance(one, int) else one["number"] for one in orders["refuse"]]
         said = {
             "generation": orders["generation"], "at": datetime.now(UTC).isoformat(),
             "read_from": "vm", "holds": {str(n): one for n, one in prints.items()},
             "uses": uses, "own": prints[uses], "file": prints[uses], "pins": both,
             "boot_pins": both, "links": {peer: {"hidden": False} for peer in peers},
-            "refuses": {str(v["number"]): "read_back" for v in orders["refuse"]},
+            "refuses": {str(n): "read_back" for n in refused},
             "accepts": {str(uses): "read_back"}, "otp_release": "25", "agent": "1.0.0",
         }  # fmt: skip
         path = f"clusters/{self.cluster}/nodes/{name}"

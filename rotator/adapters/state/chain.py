@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import Row, insert, select
 
@@ -23,9 +23,11 @@ from rotator.domain.ids import ClusterName
 from rotator.ports.state_store import ChainedFact
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+_C = TypeVar("_C", bound=str)
 
 SERVICE: Final = ""  #: the chain of facts that are about no cluster
 
@@ -58,6 +60,18 @@ async def head(connection: AsyncConnection, chain: str) -> FactsHead:
     return GENESIS if row is None else FactsHead(seq=row[0], hash=row[1])
 
 
+async def heads(connection: AsyncConnection, chains: Collection[str]) -> dict[str, FactsHead]:
+    """As `head`, of many clusters' chains at once."""
+    newest = select(facts.c.chain, facts.c.seq, facts.c.hash).order_by(facts.c.seq)
+    rows = select(clusters.c.name, clusters.c.facts_seq, clusters.c.facts_hash)
+    known = list(await connection.execute(rows.where(clusters.c.name.in_(chains))))
+    apart = set(chains) - {name for name, _, _ in known}
+    known += await connection.execute(newest.where(facts.c.chain.in_(apart)))
+    return dict.fromkeys(chains, GENESIS) | {
+        chain: FactsHead(seq=seq, hash=link) for chain, seq, link in known
+    }
+
+
 async def has_link(connection: AsyncConnection, chain: str, sought: FactsHead) -> bool:
     """Whether the chain has this link."""
     query = select(facts.c.hash).where(facts.c.chain == chain, facts.c.seq == sought.seq)
@@ -74,15 +88,28 @@ async def append(
         if fact.once_key in there:
             continue
         there.update({fact.once_key} - {None})
-        body = canonical(fact, chain=chain, seq=newest.seq + 1)
-        newest = FactsHead(seq=newest.seq + 1, hash=link(newest.hash, body))
-        columns = {"kind": fact.kind.value, "rotation": fact.rotation, "once_key": fact.once_key}
-        added.append(
-            {"chain": chain, "seq": newest.seq, "body": body, "hash": newest.hash} | columns
-        )
+        newest, row = _next(chain, newest, fact)
+        added.append(row)
     if added:
         await connection.execute(insert(facts), added)
     return newest
+
+
+async def append_to_each(
+    connection: AsyncConnection, after: Mapping[str, FactsHead], new: Mapping[_C, Fact]
+) -> dict[_C, FactsHead]:
+    """Add one fact to each of these chains, in one statement; returns the new heads."""
+    added = {chain: _next(chain, after[chain], fact) for chain, fact in new.items()}
+    if added:
+        await connection.execute(insert(facts), [row for _, row in added.values()])
+    return {chain: head for chain, (head, _) in added.items()}
+
+
+def _next(chain: str, after: FactsHead, fact: Fact) -> tuple[FactsHead, dict[str, object]]:
+    body = canonical(fact, chain=chain, seq=after.seq + 1)
+    newest = FactsHead(seq=after.seq + 1, hash=link(after.hash, body))
+    columns = {"kind": fact.kind.value, "rotation": fact.rotation, "once_key": fact.once_key}
+    return newest, {"chain": chain, "seq": newest.seq, "body": body, "hash": newest.hash} | columns
 
 
 async def _once_keys(

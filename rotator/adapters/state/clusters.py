@@ -5,10 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 
 from rotator import failpoints
-from rotator.adapters.state import chain, listings, news, receipts, rows, verification
+from rotator.adapters.state import (
+    chain,
+    declarations,
+    listings,
+    news,
+    receipts,
+    rows,
+    verification,
+)
 from rotator.adapters.state import tables as t
 from rotator.adapters.state.batch import Batch
 from rotator.adapters.state.database import FACTS, RECEIPTS, about, undisturbed
@@ -23,20 +31,18 @@ from rotator.adapters.state.lease import require_fence
 from rotator.adapters.state.mapping import from_json, to_json
 from rotator.domain.cluster import GENESIS, Change, Cluster
 from rotator.domain.document import FactsHead
-from rotator.domain.facts import Fact, FactKind
+from rotator.domain.facts import Fact
 from rotator.domain.ids import ClusterName
 from rotator.domain.rotation import Rotation
 from rotator.errors import RevisionConflict, StateUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping
     from datetime import datetime
 
     from rotator.adapters.state.database import Database
     from rotator.domain.ids import Fence, NodeName, RotationId
     from rotator.ports.state_store import ChainedFact, Receipt
-
-_BY = "configuration"
 
 
 class SqlClusterStates:
@@ -51,40 +57,18 @@ class SqlClusterStates:
         self._kept = Kept()
         self._places: Batch[ClusterName, Stamp] = Batch(database, find_places)
 
-    async def declare(self, names: Sequence[ClusterName], *, now: datetime) -> None:
-        """See the port."""
-        for name in sorted({*names, *await self.names()}):
-            while not await self._declare(name, is_declared=name in names, at=now):
-                pass
-
-    async def _declare(self, name: ClusterName, *, is_declared: bool, at: datetime) -> bool:
-        """Whether it is done; False: the cluster was changed meanwhile."""
-        cluster = await self.load(name)
-        if cluster is None:
-            await self._add(Cluster(name=name), at=at)
-            return True
-        if cluster.is_declared == is_declared:
-            return True
-        kind = FactKind.CLUSTER_DECLARED if is_declared else FactKind.CLUSTER_UNDECLARED
-        fact = Fact(kind=kind, at=at, by=_BY)
-        try:
-            declared = replace(cluster, is_declared=is_declared)
-            await self.save(cluster, Change(cluster=declared, facts=(fact,)))
-        except RevisionConflict:
-            return False
-        return True
-
     @undisturbed
-    async def _add(self, cluster: Cluster, *, at: datetime) -> None:
-        fact = Fact(kind=FactKind.CLUSTER_DECLARED, at=at, by=_BY)
-        async with self._database.transaction(about(cluster.name), FACTS) as connection:
-            if await find_place(connection, cluster.name) is not None:
-                return
-            head = await chain.head(connection, cluster.name)
-            head = await chain.append(connection, cluster.name, after=head, new=(fact,))
-            columns = rows.cluster_columns(cluster) | _head_columns(head)
-            await connection.execute(insert(t.clusters).values(revision=0, touched=0, **columns))
-            await self._database.tell(connection, news.of(cluster.name))
+    async def declare(self, names: Collection[ClusterName], *, now: datetime) -> None:
+        """See the port."""
+        async with self._database.glance() as connection:
+            differing = await declarations.differing(connection, names)
+        if not differing:
+            return
+        # What is new has no writers yet but those who add a fact.
+        known = [about(name) for name, is_new in differing.items() if not is_new]
+        async with self._database.transaction(*known, FACTS) as connection:
+            for name in await declarations.declare(connection, names, differing, at=now):
+                await self._database.tell(connection, news.of(name))
 
     @undisturbed
     async def names(self) -> tuple[ClusterName, ...]:
@@ -146,7 +130,7 @@ class SqlClusterStates:
             if place is None or place.revision != before.revision:
                 raise RevisionConflict
             head = await chain.append(connection, name, after=place.head, new=change.facts)
-            columns = rows.cluster_columns(change.cluster) | _head_columns(head)
+            columns = rows.cluster_columns(change.cluster) | rows.head_columns(head)
             written = await connection.execute(
                 update(t.clusters)
                 .where(t.clusters.c.name == name, t.clusters.c.revision == before.revision)
@@ -167,18 +151,10 @@ class SqlClusterStates:
         return saved
 
     @undisturbed
-    async def touch(self, seen: Mapping[tuple[ClusterName, NodeName], datetime]) -> None:
+    async def touch(self, seen: Mapping[ClusterName, Mapping[NodeName, datetime]]) -> None:
         """See the port."""
-        names = sorted({cluster for cluster, _ in seen})
-        async with self._database.transaction(*map(about, names)) as connection:
-            for name in names:
-                heard = {node: at for (cluster, node), at in seen.items() if cluster == name}
-                await rows.touch_members(connection, name, heard)
-                await connection.execute(
-                    update(t.clusters)
-                    .where(t.clusters.c.name == name)
-                    .values(touched=t.clusters.c.touched + 1)
-                )
+        async with self._database.transaction(*map(about, seen)) as connection:
+            await rows.touch_members(connection, seen)
 
     @undisturbed
     async def stand(self, cluster: Cluster, *, fence: Fence | None = None) -> None:
@@ -256,7 +232,7 @@ class SqlClusterStates:
             head = await chain.head(connection, name)
             head = await chain.append(connection, name, after=head, new=(fact,))
             await connection.execute(
-                update(t.clusters).where(t.clusters.c.name == name).values(_head_columns(head))
+                update(t.clusters).where(t.clusters.c.name == name).values(rows.head_columns(head))
             )
 
     @undisturbed
@@ -285,7 +261,3 @@ class SqlClusterStates:
     async def now(self) -> datetime:
         """See the port."""
         return await self._database.now()
-
-
-def _head_columns(head: FactsHead) -> dict[str, object]:
-    return {"facts_seq": head.seq, "facts_hash": head.hash}

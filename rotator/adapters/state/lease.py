@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 async def require_fence(connection: AsyncConnection, fence: Fence) -> None:
     """Raise `FenceLost` unless *fence* is the newest; it stays so until this transaction ends.
 
-    The row is locked: whoever takes the lease waits for the writes that go by the one before.
+    The row is locked FOR KEY SHARE: whoever takes the lease waits for the writes that go by the one
+    before, and whoever renews it waits for none of them, however many there are.
     """
-    newest = await connection.execute(select(lease.c.fence).with_for_update(read=True))
+    held = select(lease.c.fence).with_for_update(read=True, key_share=True)
+    newest = await connection.execute(held)
     if newest.scalar() != fence:
         raise FenceLost
 

@@ -145,6 +145,20 @@ class SqlTokens:
         )
 
     @undisturbed
+    async def usable(
+        self, *, now: datetime, since: datetime | None = None
+    ) -> tuple[tuple[str, str], ...]:
+        """See the port."""
+        table = t.tokens.c
+        query = select(table.digest, table.nodes).order_by(table.created_at)
+        query = query.where(table.revoked_at.is_(None), table.expires_at > instant_to_text(now))
+        if since is not None:
+            query = query.where(table.created_at > instant_to_text(since))
+        async with self._database.glance() as connection:
+            found = await connection.execute(query)
+            return tuple((digest, nodes) for digest, nodes in found)
+
+    @undisturbed
     async def _rows(self, query: Select[tuple[object, ...]]) -> tuple[TokenRow, ...]:
         async with self._database.glance() as connection:
             rows = (await connection.execute(query)).mappings().all()

@@ -37,6 +37,11 @@ def cluster_columns(cluster: Cluster) -> dict[str, Any]:
     return {name: to_json(getattr(cluster, name)) for name in names}
 
 
+def head_columns(head: FactsHead) -> dict[str, Any]:
+    """The head of the cluster's facts, as columns of its row."""
+    return {"facts_seq": head.seq, "facts_hash": head.hash}
+
+
 async def recovered_from(connection: AsyncConnection, name: ClusterName) -> FactsHead | None:
     """The head of the document that `recover` took the cluster up from."""
     query = select(t.clusters.c.recovered_from).where(t.clusters.c.name == name)
@@ -111,9 +116,7 @@ async def _write_members(connection: AsyncConnection, before: Cluster, after: Cl
             await connection.execute(update(table).where(*where).values(to_json(member) | seen))
 
 
-def _member(
-    cluster: ClusterName, node: NodeName | BindParameter[str]
-) -> tuple[ColumnElement[bool], ...]:
+def _member(cluster: ClusterName, node: NodeName) -> tuple[ColumnElement[bool], ...]:
     return t.members.c.cluster == cluster, t.members.c.name == node
 
 
@@ -160,11 +163,23 @@ async def _write_rotation(connection: AsyncConnection, rotation: Rotation) -> No
 
 
 async def touch_members(
-    connection: AsyncConnection, cluster: ClusterName, seen: Mapping[NodeName, datetime]
+    connection: AsyncConnection, seen: Mapping[ClusterName, Mapping[NodeName, datetime]]
 ) -> None:
     """Move each last_seen forward; nodes that are no members are passed over."""
-    at: BindParameter[str] = bindparam("at")
-    where = (*_member(cluster, bindparam("node")), t.members.c.last_seen < at)
-    statement = update(t.members).where(*where).values(last_seen=at)
-    heard = [{"node": node, "at": instant_to_text(when)} for node, when in seen.items()]
-    await connection.execute(statement, heard)
+    heard = [
+        {"which": name, "node": node, "at": instant_to_text(at)}
+        for name, nodes in seen.items()
+        for node, at in nodes.items()
+    ]
+    await connection.execute(_HEARD, heard)
+    touched = update(t.clusters).where(t.clusters.c.name.in_(seen))
+    await connection.execute(touched.values(touched=t.clusters.c.touched + 1))
+
+
+_AT: Final[BindParameter[str]] = bindparam("at")
+_HEARD: Final = (
+    update(t.members)
+    .where(t.members.c.cluster == bindparam("which"), t.members.c.name == bindparam("node"))
+    .where(t.members.c.last_seen < _AT)
+    .values(last_seen=_AT)
+)

@@ -85,13 +85,16 @@ async def open_postgres(
 
     replica, wakeups = secrets.token_hex(4), LocalWakeups()
     database = PostgresDatabase(server, replica=replica)
+    # Whoever renews waits for no request.
+    apart = PostgresDatabase(server, replica=replica, connections=1)
     listener = Listener(server, replica=replica, wakeups=wakeups)
     try:
         await database.prepare()
-        lease = RowLease(database, holder=holder, life=life)
+        lease = RowLease(apart, holder=holder, life=life)
         yield _state(database, lease, wakeups, listener)
     finally:
         await listener.stop()
+        await apart.close()
         await database.close()
 
 

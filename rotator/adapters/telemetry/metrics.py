@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from rotator.domain.rotation import Rotation
     from rotator.services.vitals import Vitals
 
-#: However often it is scraped, figures are read no more than once in this time.
+#: However often it is scraped, it is read and written no more than once in this time.
 _FRESH_SECONDS: Final = 1.0
 #: From a read in memory to a call that nearly missed its deadline: of 5 s, on AWS of 10 s.
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -93,6 +93,7 @@ class Metrics:
         self._begin_at_zero()
         self._reading = asyncio.Lock()
         self._read_at = float("-inf")
+        self._text = b""
 
     def _counter(self, metric: c.Metric) -> Counter:
         return Counter(metric.name, metric.help, metric.labels, registry=self._registry)
@@ -132,9 +133,10 @@ class Metrics:
             self._store_errors.labels(store, operation, error).inc()
 
     async def scrape(self, signs: TakesVitals) -> tuple[bytes, str]:
-        """The text for Prometheus and its media type, with figures at most a second old."""
+        """The text for Prometheus and its media type, at most a second old."""
         async with self._reading:
             if time.monotonic() - self._read_at >= _FRESH_SECONDS:
                 self._gauges.vitals = await signs.take()
+                self._text = generate_latest(self._registry)
                 self._read_at = time.monotonic()
-            return generate_latest(self._registry), CONTENT_TYPE_LATEST
+            return self._text, CONTENT_TYPE_LATEST

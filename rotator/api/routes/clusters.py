@@ -109,7 +109,7 @@ async def show_cookie(request: Request) -> Response:
         again.require_node(node)
 
     throttle: Throttle = request.app.state.throttle
-    with throttle.waiting(principal.id, node) if poll.wait else nullcontext():
+    with throttle.waiting(principal.id, node, cluster=name) if poll.wait else nullcontext():
         cluster = await longpoll.wait_for_change(
             request, services, name, poll=poll, still_allowed=still_allowed
         )

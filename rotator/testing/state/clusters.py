@@ -281,8 +281,8 @@ class HeartbeatContract:
         crowd = replace(before, members={A: a_member(A), B: a_member(B)})
         saved = await state.clusters.save(before, Change(cluster=crowd))
         await loaded(other)
-        await state.clusters.touch({(ORDERS, A): later(seconds=5), (ORDERS, B): later(days=-1)})
-        await state.clusters.touch({(ORDERS, NodeName("rabbit@gone")): NOW})
+        await state.clusters.touch({ORDERS: {A: later(seconds=5), B: later(days=-1)}})
+        await state.clusters.touch({ORDERS: {NodeName("rabbit@gone"): NOW}, PAYMENTS: {A: NOW}})
         expected = saved.with_member(a_member(A, last_seen=later(seconds=5)))
         assert await loaded(state) == expected
         assert await loaded(other) == expected
@@ -292,7 +292,7 @@ class HeartbeatContract:
         before = await declared(state)
         crowd = replace(before, members={A: a_member(A), B: a_member(B)})
         saved = await state.clusters.save(before, Change(cluster=crowd))
-        await state.clusters.touch({(ORDERS, A): later(seconds=5), (ORDERS, B): later(seconds=5)})
+        await state.clusters.touch({ORDERS: {A: later(seconds=5), B: later(seconds=5)}})
         excused = saved.with_member(a_member(A, is_excused=True))
         await state.clusters.save(saved, Change(cluster=excused))
         for through in (state, other):

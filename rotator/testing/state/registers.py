@@ -118,6 +118,19 @@ class TokensContract:
         assert await other.tokens.find("t2") == a_token(2)
         assert await state.tokens.find("t9") is None
 
+    async def test_usable_tokens_are_told_by_their_digests(
+        self, state: State, other: State
+    ) -> None:
+        """None that is revoked or expired, and where a date is given, none from before it."""
+        for number in (1, 2, 3):
+            await state.tokens.add(a_token(number))
+        await state.tokens.add(a_token(4, expires_at=NOW))
+        await state.tokens.revoke("t2", now=NOW)
+        one, three = [(token.digest, token.nodes) for token in (a_token(1), a_token(3))]
+        assert await other.tokens.usable(now=NOW) == (one, three)
+        after = a_token(1).created_at
+        assert await other.tokens.usable(now=NOW, since=after) == (three,)
+
     async def test_a_revoked_token_is_revoked_everywhere_at_once(
         self, state: State, other: State
     ) -> None:

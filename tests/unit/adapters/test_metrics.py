@@ -7,6 +7,7 @@ from datetime import UTC, timedelta
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from rotator.adapters.telemetry import metrics as module
 from rotator.adapters.telemetry.catalogue import CATALOGUE
 from rotator.adapters.telemetry.metered import SECRETS_MANAGER, metered, metered_states
 from rotator.adapters.telemetry.metrics import Metrics
@@ -279,11 +280,16 @@ async def test_methods_that_nobody_knows_are_one_label():
     assert of(series, name, method="GET", route=route, status="none") == 1
 
 
-async def test_scrapes_at_the_same_moment_read_once():
-    """Whoever hammers /metrics does not hammer the state store."""
+async def test_scrapes_at_the_same_moment_are_one(monkeypatch):
+    """Whoever hammers /metrics hammers neither the state store nor the event loop."""
+    monkeypatch.setattr(module, "_FRESH_SECONDS", 3600.0)
     metrics, signs = Metrics(), Signs(vitals())
-    await asyncio.gather(*(metrics.scrape(signs) for _ in range(20)))
+    found = await asyncio.gather(*(metrics.scrape(signs) for _ in range(20)))
     assert signs.taken == 1
+    assert all(text is found[0][0] for text, _ in found), "written once"
+    monkeypatch.setattr(module, "_FRESH_SECONDS", 0.0)
+    metrics.passed("changing")
+    assert b'"changing"' in (await metrics.scrape(signs))[0]
 
 
 class Broken:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+import hashlib
+from contextlib import AsyncExitStack, ExitStack
 
 import pytest
 from hypothesis import given
@@ -84,6 +85,16 @@ def test_strangers_cost_their_address_and_no_good_token(gate, clock):
     assert let_in(gate, 1000, credentials="guess") == throttle.STRANGERS_PER_SECOND
 
 
+def test_a_good_token_that_never_came_is_no_stranger(gate):
+    """After a restart, too: what floods an address of many shuts out none of them."""
+    gate.expect([(hashlib.sha256(b"new").hexdigest(), False)])
+    assert let_in(gate, 1000, credentials="guess") == throttle.STRANGERS_BURST
+    gate.knock(HOME, "new")
+    gate.failed(HOME, "new")
+    with pytest.raises(TooManyRequests):
+        gate.knock(HOME, "new")
+
+
 def test_one_host_with_many_ipv6_addresses_is_one_address(gate):
     """A host chooses freely from its /64, so that is what is counted."""
     places = [f"2001:db8::{number:x}" for number in range(1000)]
@@ -131,6 +142,18 @@ def test_a_token_waits_so_often_at_once_and_no_more(gate):
         with pytest.raises(TooManyRequests, match=r"limits\.long_polls"), gate.waiting("t", "a"):
             pass
         with gate.waiting("t", "b"), gate.waiting("u", "a"):
+            pass
+    assert not gate._waiting
+
+
+def test_a_token_for_many_nodes_waits_for_no_more_by_making_names_up(gate):
+    """All its names of one cluster together have a bound, and those of another one their own."""
+    with ExitStack() as stack:
+        for number in range(2 * throttle.SHARED):
+            stack.enter_context(gate.waiting("t", f"rabbit@{number}", cluster="orders"))
+        with pytest.raises(TooManyRequests), gate.waiting("t", "rabbit@new", cluster="orders"):
+            pass
+        with gate.waiting("t", "rabbit@new", cluster="billing"):
             pass
     assert not gate._waiting
 

@@ -69,13 +69,13 @@ class FakeStates:
     """The clock and heartbeats of a state store."""
 
     fails: Exception | None = None
-    touched: list[dict[Any, datetime]] = field(default_factory=list)
+    touched: list[dict[Any, dict[Any, datetime]]] = field(default_factory=list)
 
     async def now(self) -> datetime:
         """Ours."""
         return datetime.now(UTC)
 
-    async def touch(self, seen: dict[Any, datetime]) -> None:
+    async def touch(self, seen: dict[Any, dict[Any, datetime]]) -> None:
         """Written down, or not."""
         if self.fails is not None:
             raise self.fails
@@ -109,6 +109,7 @@ class World:
     lease: FakeLease
     terms: list[FakeReconciler] = field(default_factory=list)
     lost: int = 0
+    renewals: int = 0  #: of the lease, before a term begins
 
     def __post_init__(self) -> None:
         self.crowds = Crowds(FakeStates(), {NAME: RotationPolicy(expect=None)}, serving_since=NOW)  # type: ignore[arg-type]
@@ -122,6 +123,7 @@ class World:
 
     async def begin(self, fence: Fence) -> FakeReconciler:
         """A term."""
+        await self.until(lambda: self.lease.calls.count("renew") >= self.renewals)
         self.terms.append(FakeReconciler(fence))
         return self.terms[-1]
 
@@ -169,6 +171,26 @@ async def test_a_leader_whose_lease_was_taken_follows() -> None:
     await world.leadership.resign()
 
 
+async def test_a_term_that_is_long_in_beginning_keeps_its_lease() -> None:
+    """Else no term would ever begin where what is declared takes longer than the lease lasts."""
+    world = World(FakeLease(), renewals=5)
+    await world.leadership.start()
+    assert [term.fence for term in world.terms] == [1]
+    assert world.leadership.is_leading
+    await world.leadership.resign()
+
+
+async def test_a_lease_that_is_lost_in_the_beginning_begins_no_term() -> None:
+    """Whoever was quicker leads; this replica does not believe it does."""
+    world = World(FakeLease(), renewals=1_000_000)
+    starting = asyncio.ensure_future(world.leadership.start())
+    await world.until(lambda: "renew" in world.lease.calls)
+    world.lease.holder = "them"
+    await starting
+    assert (world.terms, world.leadership.is_leading) == ([], False)
+    await world.leadership.resign()
+
+
 async def test_a_lease_that_nobody_shares_is_refused_or_lost_for_good() -> None:
     """Where one process serves, the second does not start, and a lost lease ends the first."""
     taken = World(FakeLease(life=None, holder="them"))
@@ -201,7 +223,53 @@ async def test_heartbeats_that_could_not_be_written_are_written_later() -> None:
     states.fails = None
     await crowds.flush()
     await crowds.flush()
-    assert states.touched == [{(NAME, A): NOW, (NAME, "rabbit@b"): NOW}]
+    assert states.touched == [{NAME: {A: NOW, "rabbit@b": NOW}}]
+
+
+async def test_heartbeats_are_written_of_a_few_clusters_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So no save waits for all of them; and what fails for some is repeated last."""
+    monkeypatch.setattr(module, "_AT_A_TIME", 2)
+    states = FakeStates(fails=StateUnavailable("one of these is locked"))
+    crowds = Crowds(states, {}, serving_since=NOW)  # type: ignore[arg-type]
+    for name in ("one", "two", "three", "four", "five"):
+        crowds.heard(name, A, at=NOW)  # type: ignore[arg-type]
+    with pytest.raises(StateUnavailable):
+        await crowds.flush()
+    states.fails = None
+    await crowds.flush()
+    assert [list(seen) for seen in states.touched] == [["three", "four"], ["five", "one"], ["two"]]
+
+
+async def test_a_shorter_node_ttl_holds_for_the_heartbeats_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are written within a third of it from then on, and nobody is silent for what was before."""
+    clock = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    states = FakeStates()
+    of = {
+        ttl: {NAME: RotationPolicy(expect=None, node_ttl=timedelta(seconds=ttl))} for ttl in (4, 90)
+    }
+    crowds = Crowds(states, of[90], serving_since=NOW)  # type: ignore[arg-type]
+
+    async def written(beats: int) -> list[int]:
+        found = []
+        for _ in range(beats):
+            clock[0] += module.BEAT
+            crowds.heard(NAME, A, at=NOW)  # type: ignore[arg-type]
+            await crowds.beat()
+            found.append(len(states.touched))
+        states.touched.clear()
+        return found
+
+    assert await written(15) == [*[0] * 13, 1, 1]
+    crowds.take(of[4], now=NOW + MONTH)
+    assert crowds.serving_since == NOW + MONTH
+    assert await written(3) == [1, 2, 3]
+    crowds.take(of[90], now=NOW)
+    assert crowds.serving_since == NOW + MONTH
 
 
 def test_silence_is_counted_anew_after_nobody_could_be_heard(

@@ -35,15 +35,16 @@ if TYPE_CHECKING:
     from rotator.adapters.state.postgres.server import Server
 
 CHANNEL: Final = "rotator"
-_POOL: Final = 6  #: connections that stay open
-_OVERFLOW: Final = 6
-CONNECTIONS: Final = _POOL + _OVERFLOW + 1  #: of a replica at most; the last one listens
+_POOL: Final = 12  #: connections of a pool
+_STAY_OPEN: Final = 6  #: of them
+CONNECTIONS: Final = _POOL + 2  #: of a replica at most; one listens, one is for the lease
 _POOL_SECONDS: Final = 8.0  #: to wait for one
 _LOCKS: Final = 0x726F7461  #: the first half of the key of our advisory locks: "rota"
 
 _TURNS: Final = text(
-    f"SELECT pg_advisory_xact_lock({_LOCKS}, hashtext(subject))"  # noqa: S608 - a number of our own
-    " FROM unnest(CAST(:subjects AS text[])) AS subject"
+    f"SELECT pg_advisory_xact_lock({_LOCKS}, turn) FROM"  # noqa: S608 - a number of our own
+    " (SELECT DISTINCT hashtext(subject) AS turn"
+    " FROM unnest(CAST(:subjects AS text[])) AS subject ORDER BY turn) AS turns"
 )
 _TELL: Final = text("SELECT pg_notify(:channel, :news)")
 # now() would be the begin of the transaction.
@@ -53,15 +54,15 @@ _CLOCK: Final = text("SELECT clock_timestamp()")
 class PostgresDatabase:
     """`database.Database`. Nothing is open before the first use."""
 
-    def __init__(self, server: Server, *, replica: str) -> None:
+    def __init__(self, server: Server, *, replica: str, connections: int = _POOL) -> None:
         self.server = server
         self.replica = replica  #: who tells: news of our own can be told apart
         self._engine = create_async_engine(
             "postgresql+psycopg://",
             async_creator=server.connect,
             hide_parameters=True,
-            pool_size=_POOL,
-            max_overflow=_OVERFLOW,
+            pool_size=min(connections, _STAY_OPEN),
+            max_overflow=max(connections - _STAY_OPEN, 0),
             pool_timeout=_POOL_SECONDS,
         )
         event.listen(self._engine.sync_engine, "checkout", _refuse_dead)
@@ -104,8 +105,9 @@ class PostgresDatabase:
         """See `Database`."""
         async with self._connected(self._engine) as connection:
             if subjects:
-                # Everybody takes them in the same order, so that nobody waits in a circle.
-                await connection.execute(_TURNS, {"subjects": sorted(set(subjects))})
+                # Everybody takes them in the same order, so that nobody waits in a circle: that of
+                # what is locked, for two subjects may have one hash.
+                await connection.execute(_TURNS, {"subjects": list(subjects)})
             yield connection
 
     @asynccontextmanager

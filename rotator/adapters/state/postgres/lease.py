@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
     from rotator.adapters.state.postgres.database import PostgresDatabase
 
+_MAKE: Final = text("INSERT INTO lease (id, fence) VALUES (1, 0) ON CONFLICT DO NOTHING")
+# Waits for every write that goes by the token (`state.lease.require_fence`); an UPDATE would not.
+_SHUT: Final = text("SELECT fence FROM lease FOR UPDATE")
 # The clock of the moment, not of the transaction's begin: a statement may have waited for the row.
 _TAKE: Final = text("""
-    INSERT INTO lease (id, fence, holder, expires_at)
-    VALUES (1, :above + 1, :holder, clock_timestamp() + :life)
-    ON CONFLICT (id) DO UPDATE
-    SET fence = greatest(lease.fence, :above) + 1, holder = :holder, expires_at = clock_timestamp() + :life
-    WHERE lease.expires_at IS NULL OR lease.expires_at <= clock_timestamp()
+    UPDATE lease
+    SET fence = greatest(fence, :above) + 1, holder = :holder, expires_at = clock_timestamp() + :life
+    WHERE expires_at IS NULL OR expires_at <= clock_timestamp()
     RETURNING fence
 """)
 _RENEW: Final = text("""
@@ -55,6 +56,8 @@ class RowLease:
         """See the port."""
         values = {"holder": self._holder, "life": self.life, "above": above}
         async with self._database.transaction() as connection:
+            await connection.execute(_MAKE)
+            await connection.execute(_SHUT)
             taken = await connection.execute(_TAKE, values)
             fence = taken.scalar()
         if fence is None:
