@@ -5,6 +5,8 @@ It opens what the service opens, and changes nothing: no lease, no migration, no
 
 from __future__ import annotations
 
+from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from rotator import failpoints, settings
@@ -23,6 +25,7 @@ from rotator.services.doctor import (
     configuration,
     database,
     files,
+    losses,
     masters,
     recovery,
     tokens,
@@ -33,11 +36,12 @@ from rotator.services.doctor.runner import Checked, Outcome, Report, examine, re
 from rotator.settings.state_stores import PostgresStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
     from rotator.adapters.secret_stores.registry import SecretStores
+    from rotator.domain.document import FactsHead
     from rotator.domain.ids import MasterName
     from rotator.domain.kdf import KdfParameters
     from rotator.ports.records import Records
@@ -121,14 +125,18 @@ async def _records(loaded: Settings) -> tuple[Records | None, tuple[Finding, ...
     return records, (found,) if found else (), Checked(name=_STATE, outcome=outcome)
 
 
-async def _read(loaded: Settings) -> Records | None:
+async def _read(
+    loaded: Settings, heads: Mapping[ClusterName, FactsHead] = MappingProxyType({})
+) -> Records | None:
+    """With *heads*, of documents, also which of them the state store knows."""
     store = loaded.state_store
     if not isinstance(store, PostgresStore):
-        return await read_records(loaded.state_path, kinds=recovery.KINDS)
+        return await read_records(loaded.state_path, kinds=recovery.KINDS, heads=heads)
     # Loaded only when chosen.
     from rotator.adapters.state.postgres.server import Server  # noqa: PLC0415
 
-    return await read_server_records(Server(**store.parameters()), kinds=recovery.KINDS)
+    server = Server(**store.parameters())
+    return await read_server_records(server, kinds=recovery.KINDS, heads=heads)
 
 
 def _of_server(loaded: Settings, *, is_unusable: bool) -> tuple[Check, ...]:
@@ -271,11 +279,38 @@ def _of_stores(
     looks = examiner.checks(subject) if examiner else (Check("secrets manager", usable),)
 
     async def stretched() -> Iterable[Finding]:
+        return await masters.stored(stores.masters, epochs, parameters)
+
+    async def lost() -> Iterable[Finding]:
+        read = partial(_read, loaded)
+        found = await losses.standing(stores.cookies, subject.clusters, read=read)
+        return _not_named_yet(found, kind=loaded.secret_store.kind)
+
+    return (
+        *looks,
+        Check("masters' epochs", _told_once(looks[0], stretched)),
+        Check("lost stores", _told_once(looks[0], lost)),
+    )
+
+
+def _told_once(
+    usable: Check, run: Callable[[], Awaitable[Iterable[Finding]]]
+) -> Callable[[], Awaitable[Iterable[Finding]]]:
+    """Where a store cannot be used this finds nothing: that is said already."""
+
+    async def told() -> Iterable[Finding]:
         try:
-            return await masters.stored(stores.masters, epochs, parameters)
+            return await run()
+        except StateStoreError:
+            return ()
         except SecretStoreError:
-            if await looks[0].run():
-                return ()  # said there, once
+            if await usable.run():
+                return ()
             raise
 
-    return (*looks, Check("masters' epochs", stretched))
+    return told
+
+
+def _not_named_yet(found: Iterable[Finding], *, kind: str) -> Iterable[Finding]:
+    """AWS's examiner names the very secrets that are missing."""
+    return [one for one in found if kind != "aws" or one.code != "document_missing"]

@@ -39,6 +39,7 @@
     │   ├── RevisionConflict       someone else changed the cluster: load again
     │   ├── FenceLost · AnotherProcess · StateUnavailable
     │   └── DatabaseTooNew · DatabaseTooOld
+    ├── NotConfiguredHere          another replica's configuration has the cluster
     └── InvariantViolated          a bug, or a store that was changed by hand
 
 A class's docstring is its default message. Messages never contain cookie or master material,
@@ -418,6 +419,12 @@ class StateUnavailable(StateStoreError):
     """The state store cannot be used just now."""
 
     code = "state_unavailable"
+
+
+class NotConfiguredHere(RotatorError):
+    """The cluster is not in this replica's configuration; the file of the replica that leads has it."""
+
+    code = "not_configured_here"
 
 
 class InvariantViolated(RotatorError):

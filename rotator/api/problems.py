@@ -119,6 +119,7 @@ _TABLE: Final[dict[type[errors.RotatorError], _Row]] = {
     errors.IdentityAway: _UNAVAILABLE,
     errors.SecretStoreError: _UNAVAILABLE,
     errors.StateStoreError: _UNAVAILABLE,
+    errors.NotConfiguredHere: _UNAVAILABLE,
     Changing: _Row(HTTPStatus.SERVICE_UNAVAILABLE, "Changing", retry_after=1),
     Busy: _Row(HTTPStatus.SERVICE_UNAVAILABLE, "Busy", retry_after=5),
     TooManyRequests: _Row(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests", retry_after=1),

@@ -57,10 +57,7 @@ async def renew_master(
 ) -> EpochNumber:
     """Open the next epoch of a master, with *secret* or a random one; later versions come from it."""
     async with local_parts(settings) as opened:
-        epoch = await opened.keyring.renew(name, secret)
-        origin = "generated" if secret is None else "imported"
-        details = {"master": name, "epoch": epoch, "origin": origin}
+        details = {"master": name, "origin": "generated" if secret is None else "imported"}
         at = await opened.state.clusters.now()
         fact = Fact(kind=FactKind.EPOCH_OPENED, at=at, by="local", details=details)
-        await opened.state.clusters.add_fact(fact)
-        return epoch
+        return await opened.keyring.renew(name, secret, fact=fact)

@@ -89,10 +89,16 @@ CATALOGUE: Final[Mapping[str, Meaning]] = {
     # --- state store
     "state_store_missing": _warning(
         "there is no state store yet: the service has never run with these settings",
-        "start it; if it has run, data_dir is another one now",
+        "start it, unless state_store_lost stands beside this; if it has run, data_dir is another one now",
+    ),
+    "state_store_lost": _error(
+        "the secrets manager knows more of a cluster than the state store: that is lost, or an old copy",
+        "stop the service, rotator recover: docs/operations/runbooks.md#a-lost-or-old-state-store",
     ),
     "state_store_unusable": _error(
-        "the state store cannot be read", "see the runbook of the state store"
+        "the state store cannot be read",
+        "look the code up: docs/reference/blockers.md#the-service-itself; lost:"
+        " docs/operations/runbooks.md#a-lost-or-old-state-store",
     ),
     "database_in_the_clear": _error(
         "what is said to the database crosses a network without TLS: tokens' hashes, facts, the lease",
@@ -112,7 +118,7 @@ CATALOGUE: Final[Mapping[str, Meaning]] = {
     ),
     "database_rights_missing": _error(
         "the role lacks a right at a table that the service needs",
-        "GRANT it, as in docs/how-to/postgresql.md",
+        "GRANT it, as in docs/how-to/postgresql.md#3-make-the-tables",
     ),
     "database_rights_too_wide": _warning(
         "the role may more on the database server than the service ever needs",
@@ -134,7 +140,7 @@ CATALOGUE: Final[Mapping[str, Meaning]] = {
     # --- secrets manager
     "secrets_manager_unusable": _error(
         "the secrets manager cannot be used; the subject is the code",
-        "look the code up under Vault set-up, or in docs/how-to/aws.md",
+        "look the code up: docs/reference/vault-setup.md#when-it-says, docs/how-to/aws.md#when-it-says",
     ),
     "kv_version_1": _error(
         "the mount is KV version 1, which has no compare-and-set",
@@ -165,7 +171,8 @@ CATALOGUE: Final[Mapping[str, Meaning]] = {
     ),
     "document_missing": _error(
         "a secret of a cluster that has versions is not there",
-        "check region, account and prefix; if it is gone, see the runbook of a lost secrets manager",
+        "check where the settings point (mount, prefix, region, account); if it is gone, rotator rederive:"
+        " docs/operations/runbooks.md#a-lost-or-old-secrets-manager",
     ),
     "secret_deletion_scheduled": _error(
         "a secret is scheduled for deletion, and cannot be read",
@@ -173,7 +180,7 @@ CATALOGUE: Final[Mapping[str, Meaning]] = {
     ),
     "secret_stages_moved": _error(
         "somebody moved a label of a secret; the cluster is not rotated meanwhile",
-        "see store_stages_moved in docs/how-to/aws.md",
+        "see store_stages_moved: docs/how-to/aws.md#when-it-says",
     ),
     "secret_rotated_by_aws": _error(
         "AWS's own rotation is switched on: it would write over what this program wrote",
@@ -201,7 +208,8 @@ CATALOGUE: Final[Mapping[str, Meaning]] = {
     # --- masters
     "epoch_missing": _error(
         "an epoch that cookies come from is not in the secrets manager",
-        "bring it back (undelete, or a backup)",
+        "bring it back (undelete, or a backup), or rotator rederive with the recovery file:"
+        " docs/operations/runbooks.md#a-lost-or-old-secrets-manager",
     ),
     "epoch_weak": _warning(
         "an epoch in use is stretched too little for a secret that is not random",
@@ -246,13 +254,15 @@ CATALOGUE: Final[Mapping[str, Meaning]] = {
         "a cluster has no version yet: nothing rotates it", "rotator init, or rotator import"
     ),
     "cluster_frozen": _error(
-        "the stores do not agree about a cluster; nothing is written", "see the runbook of its code"
+        "the stores do not agree about a cluster; nothing is written",
+        "go by its code: docs/operations/runbooks.md#a-frozen-cluster",
     ),
     "cluster_waits": _warning(
-        "a cluster has waited for the same thing for ten minutes", "look the code up under Blockers"
+        "a cluster has waited for the same thing for ten minutes",
+        "look the code up: docs/reference/blockers.md",
     ),
     "member_finding": _warning(
-        "an agent has found something on its node", "see the agent's reference"
+        "an agent has found something on its node", "look it up: docs/reference/agent.md#findings"
     ),
     # --- the examination itself
     "check_failed": _warning(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rotator.domain.schedule import SKEW
+
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
@@ -21,13 +23,16 @@ class MasterStanding:
     is_imported: bool  #: its secret was given by a person, and only a person replaces it
     due_at: datetime | None  #: None: it has no schedule
 
-    def is_due(self, now: datetime) -> bool:
-        """Whether the service itself opens the next epoch now."""
-        return self.due_at is not None and now >= self.due_at and not self.is_imported
-
     def overdue_since(self, now: datetime) -> datetime | None:
-        """Since when it should have been replaced; an imported one waits for a person."""
-        return self.due_at if self.due_at is not None and now >= self.due_at else None
+        """Since when it should have been replaced, by the service or, if it is imported, by a person.
+
+        How old it is nobody knows if the clock was wrong when it was opened: then it is since *now*.
+        """
+        if self.due_at is None:
+            return None
+        if self.opened_at > now + SKEW:
+            return now
+        return self.due_at if now >= self.due_at else None
 
 
 def standing(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: What was due while the service was away begins within this time after it is back.
 CATCH_UP: Final = timedelta(minutes=10)
 #: A version from further in the future than this was made while the clock was wrong.
-_SKEW: Final = timedelta(minutes=5)
+SKEW: Final = timedelta(minutes=5)
 #: What keeps a slot from its rotation and is over, with its blockers, when that is told.
 _NOT_NAMED: Final = "the service was away, a rotation was under way, or the cluster was frozen"
 #: A rotation that begins within this time after it is due is no overdue one.
@@ -80,7 +80,7 @@ class Skip:
 class Progress:
     """How far a cluster has come in its schedule."""
 
-    rules: str  #: the schedule that this is about
+    rules: str  #: the schedule that this is about; empty: of none, and only a pause is kept
     since: (
         datetime  #: slots before are none of its: it is new, was changed, or was paused until then
     )
@@ -131,7 +131,7 @@ def turn(crowd: Crowd) -> Turn:
     """What the schedule wants of a cluster with no rotation under way."""
     schedule, progress, now = crowd.policy.schedule, crowd.cluster.schedule, crowd.now
     if schedule is None:
-        return Rest() if progress is None else TakeUp()
+        return Rest() if progress is None or not progress.rules else TakeUp()
     if progress is None or progress.rules != schedule.rules or _is_ahead(schedule, progress, now):
         return TakeUp()
     if progress.paused_at is not None:
@@ -175,7 +175,7 @@ def _is_ahead(schedule: Schedule, progress: Progress, now: datetime) -> bool:
 def _made_at(crowd: Crowd) -> datetime | None:
     """When the current version was made; None if that says nothing."""
     current = crowd.cluster.current
-    if current is None or current.created_at > crowd.now + _SKEW:
+    if current is None or current.created_at > crowd.now + SKEW:
         return None
     return current.created_at
 
@@ -209,10 +209,23 @@ def start_of(crowd: Crowd, schedule: Schedule, slot: datetime) -> datetime:
     since = crowd.serving_since
     if planned >= since:
         return planned
-    spread = min(schedule.jitter, CATCH_UP)
-    later = since + jitter(crowd.cluster, slot, within=spread)
+    later = _turn_after(since, crowd.cluster, schedule, slot)
     closes_at = None if schedule.window is None else slot + schedule.window
     return since if closes_at is not None and later >= closes_at else later
+
+
+def _turn_after(since: datetime, cluster: Cluster, schedule: Schedule, slot: datetime) -> datetime:
+    """The cluster's next turn. Time after the slot is cut into parts, with one turn in each.
+
+    Turns do not depend on who serves: a leader that is new every few minutes meets one, too.
+    """
+    part = min(schedule.jitter, CATCH_UP) // 2  # between two turns lie two parts at most
+    if not part:
+        return since
+    begins_at = slot + part * ((since - slot) // part)
+    while (turn := begins_at + jitter(cluster, begins_at, within=part)) < since:
+        begins_at += part
+    return turn
 
 
 def next_start(crowd: Crowd) -> datetime | None:

@@ -44,15 +44,16 @@ def take_up(crowd: Crowd) -> Change:
     """T1: from now on the schedule counts as it is configured; what was before is not made up for."""
     cluster, wanted, now = crowd.cluster, crowd.policy.schedule, crowd.now
     before = cluster.schedule
+    rules = "" if wanted is None else wanted.rules
     progress = None
-    if wanted is not None:
-        progress = Progress(rules=wanted.rules, since=now, settled_until=now)
-        if before is not None:
-            progress = replace(before, rules=wanted.rules, since=now, settled_until=now)
+    if before is not None and (wanted is not None or before.paused_at is not None):
+        progress = replace(before, rules=rules, since=now, settled_until=now)
+    elif wanted is not None:
+        progress = Progress(rules=rules, since=now, settled_until=now)
     taken = crowd.with_cluster(replace(cluster, schedule=progress))
     details = {
-        "schedule": progress.rules if progress else None,
-        "before": before.rules if before else None,
+        "schedule": rules or None,
+        "before": (before.rules or None) if before else None,
         "next": _said(schedule.next_start(taken)),
     }
     fact = Fact(kind=FactKind.SCHEDULE_CHANGED, at=now, by="configuration", details=details)

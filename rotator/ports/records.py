@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from rotator.domain.cluster import Cluster
     from rotator.domain.document import FactsHead
+    from rotator.domain.ids import ClusterName
     from rotator.ports.state_store import TokenRow
 
 
@@ -24,6 +25,10 @@ class Records:
     #: When a fact of each kind was last written; kinds by name, so that one may be asked for that
     #: this program does not know.
     newest_facts: Mapping[str, datetime] = field(default_factory=dict)
+    #: The details of the same facts, by kind.
+    newest_details: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    #: The clusters whose document ends in a fact that is here; of those that were asked about.
+    native: frozenset[ClusterName] = frozenset()
     now: datetime  #: the database's clock
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from rotator.domain import invariants
-from rotator.errors import NotFound, RevisionConflict, StateUnavailable
+from rotator.errors import NotConfiguredHere, NotFound, RevisionConflict, StateUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,10 +63,13 @@ class Changes:
         self._poke = poke
 
     async def crowd(self, name: ClusterName) -> Crowd:
-        """The cluster and its members now; `NotFound`."""
+        """The cluster and its members now; `NotFound`, `NotConfiguredHere`."""
         cluster = await self.states.load(name)
         if cluster is None:
             raise NotFound(f"there is no cluster {name}; is it in the configuration?")
+        if cluster.is_declared and name not in self.crowds.policies:
+            # Its master and its limits are in the leader's file: nothing stands in for them.
+            raise NotConfiguredHere
         return self.crowds.of(cluster, now=await self.states.now())
 
     async def make(

@@ -28,7 +28,7 @@ _LONGEST: Final = 15.0
 #: Clusters whose heartbeats are written together; whoever changes one of them waits so long.
 _AT_A_TIME: Final = 10
 
-#: Of a cluster that is not declared any more: nothing is decided for it, it is shown.
+#: Of a cluster that the file does not declare: nothing is decided for it, it is shown.
 _UNDECLARED = RotationPolicy(expect=None)
 
 

@@ -149,20 +149,33 @@ class KeyRing:
         await self._epochs.mark_open(master, epoch, fact=fact)
         return there
 
-    async def renew(self, master: MasterName, secret: MasterSecret | None) -> EpochNumber:
-        """Open the next epoch, with *secret* or a random one; later versions come from it."""
-        self._kdf(master)
+    async def renew(
+        self, master: MasterName, secret: MasterSecret | None, *, fact: Fact
+    ) -> EpochNumber:
+        """Open the next epoch, with *secret* or a random one, and tell of it with *fact*.
+
+        Later versions come from it.
+        """
         purpose = "renewal " if secret is None else IMPORTED
-        epoch = await self.next_epoch(master, f"{purpose}{secrets.token_hex(8)}")
-        await self.open(master, epoch, secret=secret)
-        return epoch
+        opened_for = f"{purpose}{secrets.token_hex(8)}"
+        return await self._open_next(master, opened_for, secret=secret, fact=fact)
 
     async def renew_when_due(self, master: MasterName, due_at: datetime, fact: Fact) -> EpochNumber:
         """Open the epoch for this due date, with *fact*; again for the same date: no change."""
+        return await self._open_next(master, f"due {due_at.isoformat()}", fact=fact)
+
+    async def _open_next(
+        self,
+        master: MasterName,
+        opened_for: str,
+        *,
+        secret: MasterSecret | None = None,
+        fact: Fact,
+    ) -> EpochNumber:
         self._kdf(master)
-        epoch = await self.next_epoch(master, f"due {due_at.isoformat()}")
+        epoch = await self.next_epoch(master, opened_for)
         told = replace(fact, details={**fact.details, "epoch": epoch})
-        await self.open(master, epoch, fact=told)
+        await self.open(master, epoch, secret=secret, fact=told)
         return epoch
 
     def _kdf(self, master: MasterName) -> KdfParameters:

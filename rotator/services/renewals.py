@@ -68,10 +68,10 @@ class Renewals:
 
     async def _look_at(self, master: MasterName) -> None:
         found, now = await self.standing(master), await self._now()
-        due_at = None if found is None else found.overdue_since(now)
-        if found is None or due_at is None:
+        if found is None or found.due_at is None or found.overdue_since(now) is None:
             return
-        if not found.is_due(now):
+        due_at = found.due_at
+        if found.is_imported:
             self._tell(master, due_at)
             return
         fact = Fact(

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rotator.domain.rotation import Phase
 from tests.support.replicas import replicas
-from tests.support.turmoil import CLUSTERS, Turmoil
+from tests.support.turmoil import CLUSTERS, KINDS, Turmoil
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +40,9 @@ def test_each_command_has_one_outcome_in_both_stores(tmp_path: Path, secret_stor
         f" {dict(turmoil.strikes)}, {fence} terms of leaders; rotations ended {dict(ends)}"
     )
     assert turmoil.answered["manual"]
+    if IS_FULL:  # a few commands may all be refused
+        assert set(KINDS) <= set(turmoil.answered)
+        assert {Phase.COMPLETED, Phase.ABORTED, Phase.ROLLED_BACK} <= set(ends)
 
 
 async def checked(turmoil: Turmoil, place: Any) -> Any:

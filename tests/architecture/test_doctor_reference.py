@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from rotator.domain.findings import CATALOGUE
-from tests.support.markdown import CHECKOUT, DOCS
+from tests.support.markdown import CHECKOUT, DOCS, anchors
 
 PACKAGE = CHECKOUT / "rotator"
 
@@ -30,6 +30,20 @@ def test_every_finding_of_the_catalogue_is_made_somewhere_and_no_other() -> None
     source = "".join(path.read_text(encoding="utf-8") for path in paths)
     assert [code for code in CATALOGUE if f'"{code}"' not in source] == []
     assert set(re.findall(r'Finding\(\s*code="(\w+)"', source)) <= set(CATALOGUE)
+
+
+def test_every_place_that_a_remedy_names_is_there() -> None:
+    """A page is named by its path, with a heading that it has; a runbook and a table never without."""
+    for code, one in CATALOGUE.items():
+        named = re.findall(r"(?:docs|deploy)/[\w./-]+\w(?:#[\w-]+)?", one.remedy)
+        for place in named:
+            path, _, heading = place.partition("#")
+            assert (CHECKOUT / path).exists(), f"{code}: {place}"
+            if heading:
+                text = (CHECKOUT / path).read_text(encoding="utf-8")
+                assert heading in anchors(text), f"{code}: {place}"
+        is_vague = re.search(r"runbook|reference|look (the code|it) up|go by its code", one.remedy)
+        assert named or not is_vague, f"{code}: where?"
 
 
 def test_every_finding_is_tested_where_it_is() -> None:

@@ -6,8 +6,9 @@ import asyncio
 import socket
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
@@ -152,8 +153,9 @@ def p99(values: list[float]) -> float:
     return statistics.quantiles(values, n=100)[98]
 
 
-def figures(directory: Path) -> list[dict[str, Any]]:
-    """Of a real process with the local store, over loopback."""
+@contextmanager
+def a_service(directory: Path) -> Iterator[Service]:
+    """A real process with the local store, on loopback, and one cluster."""
     directory.mkdir()
     service = Service(
         directory,
@@ -163,6 +165,23 @@ def figures(directory: Path) -> list[dict[str, Any]]:
     service.start()
     try:
         service.initialise(CLUSTER)
+        yield service
+    finally:
+        service.stop()
+
+
+def beside_half_open(service: Service) -> tuple[list[float], float, int]:
+    """Seconds of honest requests beside them; until the last one was cut; how many were not."""
+    token = service.token("operator", clusters=(CLUSTER,))
+    mine = _get(f"/v1/clusters/{CLUSTER}", token)
+    asking = beside(leave_half_open, service.port, token, request=mine)
+    during, (cut_at, left) = asyncio.run(asking)
+    return during, cut_at, left
+
+
+def figures(directory: Path) -> list[dict[str, Any]]:
+    """Of a real process with the local store, over loopback."""
+    with a_service(directory) as service:
         token = service.token("operator", clusters=(CLUSTER,))
         node = service.token("node", nodes="rabbit@a")
         mine = _get(f"/v1/clusters/{CLUSTER}", token)
@@ -170,14 +189,11 @@ def figures(directory: Path) -> list[dict[str, Any]]:
         before = asyncio.run(calm(service.port, mine))
         assert service.process is not None
         spent = processor_seconds(service.process.pid)
-        asking = beside(leave_half_open, service.port, token, request=mine)
-        during, (cut_at, left) = asyncio.run(asking)
+        during, cut_at, left = beside_half_open(service)
         spent = processor_seconds(service.process.pid) - spent
         of_node = asyncio.run(calm(service.port, its))
         asking = beside(ask_without_end, service.port, token, request=its)
         flooded, answered = asyncio.run(asking)
-    finally:
-        service.stop()
     print(f"{HALF_OPEN} half open: the last was cut after {cut_at:.1f} s, {left} were not")
     print(f"processor time of the service meanwhile: {spent:.1f} s")
     print(f"honest beside them: {told(during)}; with nobody else there: {told(before)}")

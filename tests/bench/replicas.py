@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,25 @@ LEASE = "60s"
 POLICY = {"grace_window": "0", "members": {"expect": "none"}}
 
 
-def figures(directory: Path) -> list[dict[str, Any]]:
-    """From SIGTERM to the next term, with two replicas on a real PostgreSQL."""
+@contextmanager
+def two(directory: Path) -> Iterator[Replicas]:
+    """Two replicas on a real PostgreSQL, with one cluster."""
     directory.mkdir()
     store = {"kind": "local", "directory": str(directory / "secrets")}
     with replicas(directory, store, {"orders": POLICY}, count=2, lease=LEASE) as both:
         both.leader().initialise("orders")
-        found = [_hand_over(both) for _ in range(RUNS)]
+        yield both
+
+
+def hand_overs(both: Replicas) -> list[float]:
+    """Seconds from SIGTERM to the next term, again and again."""
+    return [_hand_over(both) for _ in range(RUNS)]
+
+
+def figures(directory: Path) -> list[dict[str, Any]]:
+    """From SIGTERM to the next term, with two replicas on a real PostgreSQL."""
+    with two(directory) as both:
+        found = hand_overs(both)
         floor = statistics.median(_floor(both) for _ in range(RUNS))
     against = "give a row back, tell it, take it: three statements on the same PostgreSQL"
     return [

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 from rotator.adapters.telemetry.catalogue import CATALOGUE
+from rotator.adapters.telemetry.metrics import Metrics
 from rotator.domain.facts import FactKind
 from tests.support.alert_cases import CASES, Case
 from tests.support.markdown import CHECKOUT, anchors
@@ -80,6 +83,35 @@ def test_every_alert_fires_when_it_should_and_only_then(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(planned), encoding="utf-8")
     ran = promtool("test", "rules", str(file))
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def started(series: str) -> bool:
+    """Whether the program has this series before anything has happened."""
+    name, _, rest = series.partition("{")
+    labels = dict(re.findall(r'(\w+)="([^"]*)"', rest))
+    for added in ("job", "instance"):
+        labels.pop(added, None)
+    text = generate_latest(Metrics()._registry).decode()
+    families = text_string_to_metric_families(text)
+    return any(
+        one.name == name and one.labels == labels for family in families for one in family.samples
+    )
+
+
+def counted(series: str) -> bool:
+    """Whether the series only grows."""
+    kinds = {metric.name: metric.kind for metric in CATALOGUE}
+    name = series.partition("{")[0].removesuffix("_bucket")
+    return kinds.get(name, "gauge") != "gauge"
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_the_figures_of_an_alert_begin_as_the_program_begins_them(name: str) -> None:
+    """A counter that is not there before its first event hides that event from `increase()`."""
+    case = CASES[name]
+    for series, values in [*case.bad.items(), *case.good.items()]:
+        if counted(series):
+            assert started(series) != values.startswith("_"), series
 
 
 def test_a_rule_that_never_fires_is_noticed(tmp_path: Path) -> None:

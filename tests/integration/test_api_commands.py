@@ -313,3 +313,25 @@ async def test_facts_come_in_pages_by_position(world):
     everything = (await world.call("GET", "/v1/facts", params={"limit": 500})).json()["facts"]
     assert seen == [one["position"] for one in everything]
     assert len(seen) > 5
+
+
+async def test_a_replica_decides_nothing_about_a_cluster_that_its_file_does_not_have(world):
+    """Another file declares it: its master is not guessed, and nothing is written; it is shown."""
+    known = world.crowds.policies
+    world.crowds.policies = {name: one for name, one in known.items() if name != "billing"}
+    billing = "/v1/clusters/billing"
+    for path, body in (("init", {"reason": "x"}), ("import", {"cookie": COOKIE})):
+        refused = await world.call("POST", f"{billing}/{path}", role="admin", json=body)
+        assert (refused.status_code, refused.json()["code"]) == (503, "not_configured_here")
+        assert "not in this replica's configuration" in refused.json()["detail"]
+    stored = await world.state.clusters.load("billing")
+    assert (stored.uid, stored.master, stored.versions) == (None, None, {})
+    assert await world.state.epochs.newest("default") is None
+    assert world.cookies.documents == {}
+    assert (await world.call("GET", billing)).status_code == 200
+    world.crowds.policies = known
+    await world.initialise("billing")
+    world.crowds.policies = {name: one for name, one in known.items() if name != "billing"}
+    refused = await world.call("POST", f"{billing}/rotations", json={"reason": "x"})
+    assert (refused.status_code, refused.json()["code"]) == (503, "not_configured_here")
+    assert (await world.state.clusters.load("billing")).rotation is None

@@ -29,7 +29,7 @@ from rotator.testing.memory import MemoryCookieStore, MemoryMasterStore
 from rotator.testing.secret_stores import document
 from tests.support import openbao
 from tests.support.certificates import Authority
-from tests.support.service import Service
+from tests.support.service import Service, wait_for
 
 CLUSTER = "orders"
 CLUSTERS = {CLUSTER: {"grace_window": "0", "members": {"expect": 1}}}
@@ -119,11 +119,13 @@ def made(tmp_path: Path) -> Service:
     return prepared
 
 
-def export(service: Service) -> None:
+def export(service: Service, **details: Any) -> None:
     """As if a recovery file had been made: the fact that tells of it."""
     at = datetime.now(UTC).isoformat(timespec="microseconds")
-    row = ("", 10_000, "MasterExported", json.dumps({"at": at}), "0" * 64)
+    body = json.dumps({"at": at, "details": details})
     with sqlite3.connect(service.database) as database:
+        (made,) = database.execute("SELECT count(*) FROM facts WHERE chain = ''").fetchone()
+        row = ("", 10_000 + made, "MasterExported", body, "0" * 64)
         database.execute(
             "INSERT INTO facts (chain, seq, kind, body, hash) VALUES (?, ?, ?, ?, ?)", row
         )
@@ -204,12 +206,67 @@ def test_before_the_first_start_it_makes_nothing(tmp_path: Path) -> None:
     assert skipped == {"clock of the state store", "clusters", "recovery file", "API tokens"}
 
 
+@pytest.mark.parametrize("copy", ["deleted", "old"])
+def test_a_state_store_that_is_lost_is_named_while_no_service_runs(
+    service: Service, copy: str
+) -> None:
+    """Deleted, or an old copy: each cluster, and what to do, before anything is started on it."""
+    service.stop()
+    backup = service.database.read_bytes()
+    if copy == "deleted":
+        for file in service.database.parent.glob("state.sqlite*"):
+            file.unlink()
+    else:
+        service.start()
+        body = {"kind": "manual", "reason": "test"}
+        begun = service.request("POST", f"clusters/{CLUSTER}/rotations", json=body).json()
+        waits = lambda: service.rotation(CLUSTER, begun["id"])["phase"] == "installing"  # noqa: E731
+        wait_for("the new cookie is written", waits)
+        service.stop()
+        assert "state_store_lost" not in codes(examined(service.config))
+        service.database.write_bytes(backup)
+    report = examined(service.config)
+    (found,) = (one for one in report["findings"] if one["code"] == "state_store_lost")
+    assert (found["severity"], found["subject"]) == ("error", CLUSTER)
+    assert "rotator recover" in found["do"]
+    assert codes(report) & {"cluster_uninitialised", "state_store_missing"} == (
+        {"state_store_missing"} if copy == "deleted" else set()
+    )
+
+
+def test_a_secrets_manager_that_is_empty_is_named_with_what_rebuilds_it(service: Service) -> None:
+    """Each document, and `rederive`; not the epoch alone."""
+    service.stop()
+    for file in (service.directory / "secrets").rglob("*"):
+        if file.is_file() and file.name != "key":
+            file.unlink()
+    report = examined(service.config)
+    found = {one["code"]: one for one in report["findings"]}
+    assert found["document_missing"]["subject"] == CLUSTER
+    assert all(
+        "rotator rederive" in found[code]["do"] for code in ("document_missing", "epoch_missing")
+    )
+
+
+def test_a_recovery_file_from_before_an_epoch_in_use_is_outdated(service: Service) -> None:
+    """The last fact of an export names its epochs, and one that cookies come from is not there."""
+    service.stop()
+    export(service, epochs=["default/1"])
+    assert "export_outdated" not in codes(examined(service.config))
+    export(service, epochs=["default/7"])
+    (found,) = (
+        one for one in examined(service.config)["findings"] if one["code"] == "export_outdated"
+    )
+    assert "default/1" in found["detail"]
+
+
 def test_files_that_others_can_read_are_found(made: Service) -> None:
     """Database and key by their modes; the same files closed are no finding."""
     assert codes(examined(made.config)) == {
         "local_store",
         "cluster_uninitialised",
         "nobody_may_act",
+        "state_store_lost",
     }
     made.database.chmod(0o644)
     key = made.directory / "secrets" / "key"

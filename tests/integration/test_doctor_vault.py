@@ -272,6 +272,17 @@ async def test_a_store_that_cannot_be_used_is_one_finding_with_its_code(
     assert "s.nobody" not in str(found)
 
 
+async def test_under_the_shipped_policy_a_wrong_mount_is_named_among_what_may_be_wrong(
+    place: Place,
+) -> None:
+    """Vault denies what the policy does not name, whether it is there or not: both are said."""
+    token, place.mount = place.token(place.policy()), "nowhere"
+    ((code, subject, detail),) = await place.found(token)
+    assert (code, subject) == ("secrets_manager_unusable", "store_forbidden")
+    assert "no such mount" in detail
+    assert "secret_store.mount" in detail
+
+
 async def test_a_mount_that_is_not_there_is_named(place: Place) -> None:
     """A slip in secret_store.mount is found before the first write."""
     place.mount = "nowhere"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from rotator import failpoints
 from rotator.adapters.derivation import PROFILES
 from rotator.adapters.state.store import open_state
 from rotator.domain.cookie import Cookie
+from rotator.domain.facts import Fact, FactKind
 from rotator.domain.ids import ClusterUid, MasterName, VersionNumber
 from rotator.errors import EpochForeign, StoreUnreachable
 from rotator.services.documents import Documents
@@ -23,6 +24,7 @@ from rotator.testing.memory import MemoryCookieStore, MemoryMasterStore
 from tests.support.api import QuickStretcher, World, a_world
 
 CLUSTER = "orders"
+OPENED = Fact(kind=FactKind.EPOCH_OPENED, at=datetime(2026, 1, 1, tzinfo=UTC), by="local")
 
 
 @pytest.fixture
@@ -240,11 +242,11 @@ async def test_an_epoch_that_was_opened_for_something_else_is_not_taken_for_a_ne
     async with open_state(tmp_path / "lost.sqlite") as state:
         keyring = KeyRing(masters, state.epochs, QuickStretcher(), kdf)
         await keyring.open(master, await keyring.current_epoch(master))
-        former = await keyring.renew(master, None)
+        former = await keyring.renew(master, None, fact=OPENED)
     async with open_state(tmp_path / "new.sqlite") as state:
         keyring = KeyRing(masters, state.epochs, QuickStretcher(), kdf)
         await keyring.open(master, await keyring.current_epoch(master))
-        renewed = await keyring.renew(master, None)
+        renewed = await keyring.renew(master, None, fact=OPENED)
         assert renewed > former
         assert masters.epochs[master, renewed] != masters.epochs[master, former]
         assert await keyring.next_epoch(master, "emergency") > renewed

@@ -85,21 +85,30 @@ CASES: Final[dict[str, Case]] = {
         labels={"instance": "a"},
     ),
     "RotatorSecretsManagerFailing": Case(
-        bad={f'{_ERRORS}"store_sealed"}}': "0+1x30"},
-        good={f'{_ERRORS}"store_sealed"}}': "0x5 1x25", f'{_ERRORS}"store_conflict"}}': "0+5x30"},
+        bad={f'{_ERRORS}"store_sealed"}}': "_ 1+1x30"},
+        good={
+            f'{_ERRORS}"store_sealed"}}': "_x5 1x25",
+            f'{_ERRORS}"store_conflict"}}': "_ 5+5x30",
+        },
         fires_at=20,
         quiet_at=3,
         labels={"code": "store_sealed"},
     ),
     "RotatorSecretsManagerSlow": Case(
-        bad={f'{_SLOW}"2.5"}}': "0x40", f'{_SLOW}"5"}}': "0+6x40", f'{_SLOW}"+Inf"}}': "0+6x40"},
-        good={f'{_SLOW}"2.5"}}': "0+6x40", f'{_SLOW}"5"}}': "0+6x40", f'{_SLOW}"+Inf"}}': "0+6x40"},
+        # As on AWS, where a call may take 10 s.
+        bad={
+            f'{_SLOW}"2.5"}}': "_ 0x40",
+            f'{_SLOW}"5.0"}}': "_ 0x40",
+            f'{_SLOW}"10.0"}}': "_ 6+6x40",
+            f'{_SLOW}"+Inf"}}': "_ 6+6x40",
+        },
+        good={f'{_SLOW}"{bound}"}}': "_ 6+6x40" for bound in ("2.5", "5.0", "10.0", "+Inf")},
         fires_at=25,
         quiet_at=5,
     ),
     "RotatorReconcilerBroken": Case(
         bad={f'{_PASSES}"ok"}}': "0+2x30", f'{_PASSES}"internal"}}': "0 0 0 1x30"},
-        good={f'{_PASSES}"ok"}}': "0+2x30", f'{_PASSES}"store_sealed"}}': "0+1x30"},
+        good={f'{_PASSES}"ok"}}': "0+2x30", f'{_PASSES}"store_sealed"}}': "_ 1+1x30"},
         fires_at=10,
         quiet_at=2,
         labels={"outcome": "internal"},
@@ -113,11 +122,11 @@ CASES: Final[dict[str, Case]] = {
     ),
     "RotatorManyRefusals": Case(
         bad={
-            f'rotator_http_requests_total{{{_JOB},method="GET",route="/v1/x",status="401"}}': "0+120x40"
+            f'rotator_http_requests_total{{{_JOB},method="GET",route="/v1/x",status="401"}}': "_ 120+120x40"
         },
         good={
-            f'rotator_http_requests_total{{{_JOB},method="GET",route="/v1/x",status="401"}}': "0+6x40",
-            f'rotator_http_requests_total{{{_JOB},method="GET",route="/v1/x",status="200"}}': "0+6000x40",
+            f'rotator_http_requests_total{{{_JOB},method="GET",route="/v1/x",status="401"}}': "_ 6+6x40",
+            f'rotator_http_requests_total{{{_JOB},method="GET",route="/v1/x",status="200"}}': "_ 6000+6000x40",
         },
         fires_at=25,
         quiet_at=5,
@@ -132,14 +141,23 @@ CASES: Final[dict[str, Case]] = {
     ),
     "RotatorClusterBlocked": Case(
         bad={f'{_BLOCKED}"laggard"}}': "0+60x30"},
-        good={f'{_BLOCKED}"grace_window"}}': "0+60x30", f'{_BLOCKED}"held"}}': "0+60x30"},
+        good={
+            f'{_BLOCKED}"{code}"}}': "0+60x30"
+            for code in ("grace_window", "held", "outside_window")
+        },
         fires_at=20,
         quiet_at=10,
         labels={"cluster": "orders", "code": "laggard"},
     ),
     "RotatorRotationStuck": Case(
         bad={_PHASE_AGE: "0+60x90", f'{_PHASE}"rolling_out"}}': "1x90"},
-        good={_PHASE_AGE: "0+60x90", f'{_PHASE}"grace"}}': "1x90"},
+        good={
+            # A grace window of an hour, then the window of the schedule is over.
+            _PHASE_AGE: "0+60x90",
+            f'{_PHASE}"grace"}}': "1x65 _x30",
+            f'{_PHASE}"retiring"}}': "_x65 1x30",
+            f'rotator_cluster_blockers{{{_CLUSTER},code="outside_window"}}': "_x65 1x30",
+        },
         fires_at=70,
         quiet_at=30,
         labels={"cluster": "orders"},

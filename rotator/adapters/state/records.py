@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sqlalchemy import URL, func, select, text
@@ -13,28 +13,32 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from rotator.adapters.state import rows
+from rotator.adapters.state import chain, rows
 from rotator.adapters.state import tables as t
 from rotator.adapters.state.database import HEAD, KNOWN
 from rotator.adapters.state.mapping import from_json
 from rotator.adapters.state.sqlite import now
+from rotator.domain.cluster import GENESIS
 from rotator.domain.ids import ClusterName
 from rotator.errors import DatabaseTooNew, StateUnavailable
 from rotator.ports.records import Records
 from rotator.ports.state_store import TokenRow
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from rotator.adapters.state.postgres.server import Server
     from rotator.adapters.state.verification import Reading
+    from rotator.domain.document import FactsHead
 
 
-async def read_records(path: Path, *, kinds: Sequence[str]) -> Records | None:
-    """Clusters, tokens, and when a fact of each of *kinds* was last written; None: no file.
+async def read_records(
+    path: Path, *, kinds: Sequence[str], heads: Mapping[ClusterName, FactsHead]
+) -> Records | None:
+    """Clusters, tokens, the last fact of each of *kinds*, which *heads* are known; None: no file.
 
     Works beside a service that runs, and when none does. Raises `StateUnavailable`,
     `DatabaseTooNew`.
@@ -44,14 +48,16 @@ async def read_records(path: Path, *, kinds: Sequence[str]) -> Records | None:
         if address is None:
             return None
         async with _read_only(address) as connection:
-            return await _records(connection, kinds, now=now())
+            return await _records(connection, kinds, heads, now=now())
     except (DBAPIError, OSError, ValueError, KeyError) as error:
         # Only the driver's own words: an error of the mapping may hold what it read.
         reason = error.orig if isinstance(error, DBAPIError) else type(error).__name__
         raise StateUnavailable(f"the state store {path} cannot be read: {reason}") from None
 
 
-async def read_server_records(server: Server, *, kinds: Sequence[str]) -> Records:
+async def read_server_records(
+    server: Server, *, kinds: Sequence[str], heads: Mapping[ClusterName, FactsHead]
+) -> Records:
     """The same of a PostgreSQL database, in one transaction that reads.
 
     Raises `StateUnavailable`, `DatabaseTooNew`, `DatabaseTooOld`.
@@ -64,7 +70,7 @@ async def read_server_records(server: Server, *, kinds: Sequence[str]) -> Record
         await database.prepare()
         at = await database.now()
         async with database.reading() as connection:
-            return await _records(connection, kinds, now=at)
+            return await _records(connection, kinds, heads, now=at)
     except (ValueError, KeyError) as error:
         reason = type(error).__name__
         raise StateUnavailable(f"the state store cannot be read: {reason}") from None
@@ -131,15 +137,29 @@ async def _read_only(address: URL) -> AsyncIterator[AsyncConnection]:
         await engine.dispose()
 
 
-async def _records(connection: AsyncConnection, kinds: Sequence[str], *, now: datetime) -> Records:
+async def _records(
+    connection: AsyncConnection,
+    kinds: Sequence[str],
+    heads: Mapping[ClusterName, FactsHead],
+    *,
+    now: datetime,
+) -> Records:
     await _require_known(connection)
     names = await connection.scalars(select(t.clusters.c.name).order_by(t.clusters.c.name))
     clusters = [await rows.read_cluster(connection, ClusterName(name)) for name in names.all()]
     tokens = (await connection.execute(select(t.tokens))).mappings().all()
+    newest = await _newest(connection, kinds)
+    native = {
+        name
+        for name, head in heads.items()
+        if head == GENESIS or await chain.has_link(connection, name, head)
+    }
     return Records(
         clusters=tuple(clusters),
         tokens=tuple(from_json(TokenRow, row) for row in tokens),
-        newest_facts=await _newest(connection, kinds),
+        newest_facts={kind: datetime.fromisoformat(body["at"]) for kind, body in newest.items()},
+        newest_details={kind: body.get("details", {}) for kind, body in newest.items()},
+        native=frozenset(native),
         now=now,
     )
 
@@ -153,7 +173,7 @@ async def _require_known(connection: AsyncConnection) -> None:
     raise DatabaseTooNew
 
 
-async def _newest(connection: AsyncConnection, kinds: Sequence[str]) -> dict[str, datetime]:
+async def _newest(connection: AsyncConnection, kinds: Sequence[str]) -> dict[str, Any]:
     table = t.facts.c
     last = (
         select(func.max(table.position).label("position"))
@@ -162,7 +182,4 @@ async def _newest(connection: AsyncConnection, kinds: Sequence[str]) -> dict[str
         .subquery()
     )
     query = select(table.kind, table.body).where(table.position == last.c.position)
-    return {
-        row.kind: datetime.fromisoformat(json.loads(row.body)["at"])
-        for row in await connection.execute(query)
-    }
+    return {row.kind: json.loads(row.body) for row in await connection.execute(query)}

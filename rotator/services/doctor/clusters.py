@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LONG: Final = timedelta(minutes=10)
 #: Blockers that somebody wants to stand.
-_MEANT: Final = frozenset({"grace_window", "held"})
+_MEANT: Final = frozenset({"grace_window", "held", "outside_window"})
 
 
 def look(records: Records, declared: AbstractSet[str]) -> Iterator[Finding]:
@@ -33,9 +33,9 @@ def _standing(cluster: Cluster, *, is_declared: bool, now: datetime) -> Iterator
     if not is_declared:
         yield Finding(code="cluster_undeclared", subject=cluster.name)
         return
-    if cluster.uid is None:
-        yield Finding(code="cluster_uninitialised", subject=cluster.name)
     frozen = [one for one in cluster.blockers if one.blocker.subject == "frozen"]
+    if cluster.uid is None and not frozen:
+        yield Finding(code="cluster_uninitialised", subject=cluster.name)
     for one in frozen:
         detail = f"{one.blocker.code} {one.blocker.detail}".strip()
         yield Finding(code="cluster_frozen", subject=cluster.name, detail=detail)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from rotator.domain.facts import FactKind
 from rotator.domain.findings import Finding
+from rotator.services.doctor import masters
 
 if TYPE_CHECKING:
     from rotator.ports.records import Records
@@ -28,7 +29,19 @@ def look(records: Records) -> tuple[Finding, ...]:
     if exported is None:
         return (Finding(code="never_exported"),)
     later = [kind for kind in ADDING if records.newest_facts.get(kind, exported) > exported]
-    if not later:
+    lacking = _lacking(records)
+    if not later and not lacking:
         return ()
-    detail = f"of {exported:%Y-%m-%d}; since then: {', '.join(later)}"
+    why = [f"since then: {', '.join(later)}"] if later else []
+    why += [f"it lacks: {', '.join(lacking)}"] if lacking else []
+    detail = f"of {exported:%Y-%m-%d}; {'; '.join(why)}"
     return (Finding(code="export_outdated", detail=detail),)
+
+
+def _lacking(records: Records) -> list[str]:
+    """Epochs in use that the last file does not hold, whatever facts say: they may be of an old copy."""
+    named = records.newest_details.get(EXPORTED, {}).get("epochs")
+    if not isinstance(named, list):
+        return []
+    used = (f"{master}/{number}" for master, number in masters.in_use(records.clusters))
+    return [epoch for epoch in used if epoch not in named]

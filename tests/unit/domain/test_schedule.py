@@ -215,6 +215,28 @@ def test_what_was_due_while_the_service_was_away_is_spread_after_it_is_back() ->
     assert max(starts) < back + 10 * MINUTE
 
 
+@pytest.mark.parametrize("term", [7, 120, 300, 540, 600, 900])
+def test_what_is_due_begins_however_often_another_leader_takes_over(term: int) -> None:
+    """Leaders that serve for seconds or minutes each get to it within the hour, not never."""
+    back = SLOT + 30 * MINUTE
+    for number in range(10):
+        for seconds in range(0, 3600, 5):
+            since = back + timedelta(seconds=seconds // term * term)
+            now = back + timedelta(seconds=seconds)
+            if schedule.turn(
+                _crowd(now=now, wanted=SPREAD, since=since, name=f"c{number}")
+            ) == Begin(slot=SLOT):
+                break
+        else:
+            pytest.fail(f"c{number} never begins")
+
+
+def test_without_jitter_what_was_due_begins_at_once() -> None:
+    """Nobody asked for a spread."""
+    back = SLOT + 5 * HOUR
+    assert schedule.turn(_crowd(now=back, since=back)) == Begin(slot=SLOT)
+
+
 def test_the_spread_does_not_lead_out_of_the_window() -> None:
     """What would begin too late for its window begins at once."""
     narrow = replace(WEEKLY, window=HOUR, jitter=50 * MINUTE)
@@ -393,6 +415,34 @@ def test_a_pause_outlives_the_schedule_in_the_configuration() -> None:
     change = schedule_steps.resume(_crowd(PAUSED, wanted=None), ASKED)
     assert change.cluster.schedule is not None
     assert change.cluster.schedule.paused_at is None
+
+
+@pytest.mark.parametrize("back", [WEEKLY, replace(WEEKLY, calendar=Calendar("0 4 * * sun", UTC))])
+def test_a_pause_outlives_a_schedule_that_was_taken_out_and_put_back(back: Schedule) -> None:
+    """It begins nothing until somebody resumes it, whatever the file said meanwhile."""
+    assert schedule.turn(_crowd(PAUSED, wanted=None)) == TakeUp()
+    change = schedule_steps.take_up(_crowd(PAUSED, wanted=None))
+    kept = change.cluster.schedule
+    assert kept is not None
+    assert (kept.paused_by, kept.pause_reason) == ("op", "end of year")
+    assert change.facts[0].details["schedule"] is None
+    assert schedule.turn(_crowd(kept, wanted=None)) == Rest()
+    change = schedule_steps.take_up(_crowd(kept, now=SLOT + DAY, wanted=back))
+    assert change.facts[0].details["before"] is None
+    again = change.cluster.schedule
+    assert again == replace(PAUSED, rules=back.rules, since=SLOT + DAY, settled_until=SLOT + DAY)
+    assert schedule.turn(_crowd(again, now=SLOT + 8 * DAY, wanted=back)) == Rest()
+
+
+def test_a_pause_that_is_ended_without_a_schedule_leaves_nothing_paused() -> None:
+    """What comes back then is taken up like a new schedule."""
+    kept = schedule_steps.take_up(_crowd(PAUSED, wanted=None)).cluster.schedule
+    ended = schedule_steps.resume(_crowd(kept, wanted=None), ASKED).cluster.schedule
+    assert ended is not None
+    assert ended.paused_at is None
+    assert schedule.turn(_crowd(ended, wanted=None)) == Rest()
+    taken = schedule_steps.take_up(_crowd(ended)).cluster.schedule
+    assert taken == replace(TAKEN, since=SLOT, settled_until=SLOT)
 
 
 def test_without_a_schedule_there_is_nothing_to_pause() -> None:

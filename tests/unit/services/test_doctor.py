@@ -9,7 +9,7 @@ import pytest
 from rotator.adapters.derivation import PROFILES
 from rotator.domain.cluster import Blocker, Standing
 from rotator.domain.findings import Finding
-from rotator.domain.ids import EpochNumber, MasterName
+from rotator.domain.ids import ClusterName, EpochNumber, MasterName
 from rotator.domain.version import Stage
 from rotator.errors import EpochMissing, StoreSealed
 from rotator.ports.examiner import Check
@@ -21,6 +21,7 @@ from rotator.services.doctor import (
     clusters,
     configuration,
     files,
+    losses,
     masters,
     recovery,
     tokens,
@@ -29,8 +30,8 @@ from rotator.services.doctor.configuration import Setup
 from rotator.services.doctor.files import File, Kept
 from rotator.services.doctor.runner import Checked, Outcome, examine
 from rotator.services.keyring import generate
-from rotator.testing.factories import NOW, a_cluster, a_member, an_attestation
-from rotator.testing.memory import MemoryMasterStore
+from rotator.testing.factories import NOW, a_cluster, a_document, a_member, an_attestation
+from rotator.testing.memory import MemoryCookieStore, MemoryMasterStore
 
 DEFAULT = MasterName("default")
 FIRST = EpochNumber(1)
@@ -107,6 +108,13 @@ def test_a_frozen_cluster_is_an_error_with_its_code():
     assert (found.code, found.detail) == ("cluster_frozen", "foreign_writer")
 
 
+def test_a_frozen_cluster_is_not_to_be_initialised():
+    """A lost state store knows no version of it, and `init` would be the wrong thing to do."""
+    standing = waiting("state_store_lost", "frozen", minutes=60)
+    frozen = a_cluster(uid=None, is_initialised=False, versions={}, blockers=(standing,))
+    assert codes(look_at(frozen)) == ["cluster_frozen"]
+
+
 @pytest.mark.parametrize(
     ("standing", "found"),
     [
@@ -114,6 +122,7 @@ def test_a_frozen_cluster_is_an_error_with_its_code():
         (waiting("laggard", "rabbit@a", minutes=9), []),
         (waiting("held", minutes=600), []),
         (waiting("grace_window", minutes=600), []),
+        (waiting("outside_window", minutes=600), []),
     ],
 )
 def test_what_a_cluster_waits_for_is_named_when_it_takes_long(standing, found):
@@ -264,6 +273,75 @@ def test_a_recovery_file_is_missed_until_it_holds_everything(facts, found):
     """Never exported, or before the last epoch or cluster: a loss would be for good."""
     records = Records(clusters=(a_cluster(),), newest_facts=facts, now=NOW)
     assert codes(recovery.look(records)) == found
+
+
+@pytest.mark.parametrize(
+    ("epochs", "found"),
+    [
+        (["default/1", "default/2", "default/3"], []),
+        (["default/1", "default/2"], ["export_outdated"]),
+        (None, []),
+    ],
+)
+def test_a_recovery_file_lacks_an_epoch_that_no_fact_tells_of(epochs, found):
+    """After a recovery facts are those of the old copy, and epochs in use those of the document."""
+    cluster = replace(a_cluster(), master=DEFAULT, first_epoch=FIRST)
+    current = replace(cluster.current, epoch=EpochNumber(3))
+    cluster = cluster.with_version(current)
+    details = {} if epochs is None else {"MasterExported": {"epochs": epochs}}
+    facts = {"EpochOpened": NOW - DAY, "MasterExported": NOW}
+    records = Records(
+        clusters=(cluster,), newest_facts=facts, newest_details=details, now=NOW + DAY
+    )
+    assert codes(recovery.look(records)) == found
+
+
+# --- lost stores --------------------------------------------------------------------------
+
+
+def test_stores_that_agree_are_no_finding():
+    """Nor is a cluster that neither of them knows."""
+    records = Records(clusters=(a_cluster(),), native=frozenset({a_cluster().name}), now=NOW)
+    written = a_document(11, rotation=a_cluster().last_writer)
+    documents = {a_cluster().name: written, ClusterName("new"): None}
+    assert list(losses.look(records, documents)) == []
+
+
+@pytest.mark.parametrize(
+    ("cluster", "document", "code"),
+    [
+        (None, a_document(11), "state_store_lost"),
+        (a_cluster(), a_document(12), "state_store_lost"),
+        (a_cluster(), None, "document_missing"),
+        (a_cluster(uid="f" * 32), a_document(11), "cluster_frozen"),
+    ],
+)
+def test_a_lost_store_is_named_as_recover_names_it(cluster, document, code):
+    """No cluster on record, a document that knows more, none at all, one of somebody else."""
+    records = Records(clusters=(cluster,) if cluster else (), now=NOW)
+    assert codes(losses.look(records, {a_cluster().name: document})) == [code]
+
+
+def test_a_cluster_that_is_frozen_for_it_is_not_named_twice():
+    """The service has said so already, with its code."""
+    standing = waiting("foreign_document", "frozen", minutes=60)
+    cluster = a_cluster(uid="f" * 32, blockers=(standing,))
+    records = Records(clusters=(cluster,), now=NOW)
+    assert codes(losses.look(records, {cluster.name: a_document(11)})) == []
+
+
+async def test_what_a_service_writes_meanwhile_is_no_loss():
+    """Seen in one look and not in the next, it was never lost."""
+    cookies, reads = MemoryCookieStore(), []
+    await cookies.create(a_cluster().name, a_document(11))
+
+    async def read(heads):
+        reads.append(heads)
+        clusters = (a_cluster(),) if len(reads) > 1 else ()
+        return Records(clusters=clusters, native=frozenset(heads), now=NOW)
+
+    assert await losses.standing(cookies, [a_cluster().name], read=read) == frozenset()
+    assert len(reads) == 2
 
 
 def test_without_a_cluster_there_is_nothing_to_lose():

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from rotator.adapters.derivation import PROFILES
+from rotator.domain.facts import Fact, FactKind
 from rotator.domain.ids import EpochNumber, MasterName
 from rotator.domain.master import MasterSecret
 from rotator.errors import StoreUnreachable
@@ -18,6 +19,7 @@ from tests.support.api import QuickStretcher
 MASTER = MasterName("default")
 QUARTER, DAY = timedelta(days=90), timedelta(days=1)
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+OPENED = Fact(kind=FactKind.EPOCH_OPENED, at=BEGIN, by="local", details={"master": MASTER})
 
 
 class World:
@@ -98,7 +100,8 @@ async def test_an_interrupted_renewal_is_finished_and_not_repeated(
 
 async def test_an_imported_master_is_overdue_and_never_renewed(world: World) -> None:
     """A person brought it, and a person replaces it; it is told once."""
-    await world.keyring().renew(MASTER, MasterSecret(bytes(range(32))))
+    await world.keyring().renew(MASTER, MasterSecret(bytes(range(32))), fact=OPENED)
+    world.epochs.facts.clear()
     renewals = world.renewals()
     world.now = BEGIN + 2 * QUARTER
     for _ in range(3):
@@ -108,10 +111,45 @@ async def test_an_imported_master_is_overdue_and_never_renewed(world: World) -> 
     found = await renewals.standing(MASTER)
     assert found is not None
     assert (found.is_imported, found.overdue_since(world.now)) == (True, BEGIN + QUARTER)
-    await world.keyring().renew(MASTER, None)
+    await world.keyring().renew(MASTER, None, fact=OPENED)
     found = await renewals.standing(MASTER)
     assert found is not None
     assert (found.is_imported, found.overdue_since(world.now)) == (False, None)
+
+
+async def test_an_epoch_that_a_person_opens_has_its_fact_in_the_same_write(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the write that opens it, the fact is there; before it, neither is."""
+    real = world.epochs.mark_open
+
+    async def dies(*arguments: Any, **named: Any) -> Any:
+        await real(*arguments, **named)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(world.epochs, "mark_open", dies)
+    with pytest.raises(KeyboardInterrupt):
+        await world.keyring().renew(MASTER, None, fact=OPENED)
+    (fact,) = world.epochs.facts
+    assert fact.details == {"master": MASTER, "epoch": 2}
+    newest = await world.epochs.newest(MASTER)
+    assert newest is not None
+    assert newest.number == 2
+
+
+async def test_an_epoch_that_a_wrong_clock_has_opened_is_renewed_and_once(world: World) -> None:
+    """Opened a year ahead, nobody knows how old it is: the next one is opened, by the clock of now."""
+    world.now = BEGIN + timedelta(days=365)
+    await world.keyring().renew(MASTER, None, fact=OPENED)
+    world.epochs.facts.clear()
+    world.now = BEGIN + DAY
+    for _ in range(3):
+        await world.renewals().tick()
+        world.now += timedelta(minutes=1)
+    assert [fact.details["epoch"] for fact in world.epochs.facts] == [3]
+    found = await world.renewals().standing(MASTER)
+    assert found is not None
+    assert found.due_at == BEGIN + DAY + QUARTER
 
 
 async def test_without_an_interval_or_an_epoch_nothing_is_renewed(world: World) -> None:

@@ -150,8 +150,8 @@ def _refused(status: int, answer: dict[str, Any] | None, path: str) -> SecretSto
             return StoreConflict()
         case 401 | 403:
             return StoreForbidden(
-                f"the secrets manager denies {path!r};"
-                " compare the token's policy with deploy/policies"
+                f"the secrets manager denies {path!r}, or there is no such mount;"
+                " compare the token's policy with deploy/policies, and secret_store.mount"
             )
         case 404:
             return NotThere(path, answer)
