@@ -99,7 +99,12 @@ def _next_steps(revoked: int, *, dry_run: bool, keeps_tokens: bool) -> list[str]
     tokens = f"{revoked} tokens were revoked"
     if not keeps_tokens:
         tokens += "; tokens are issued anew: rotator token create --local …"
-    return [tokens, _PAUSES, "then start the service; what it waits for: rotator status"]
+    return [
+        tokens,
+        _PAUSES,
+        "then make a new recovery file, as yours may lack an epoch: rotator master export …",
+        "then start the service; what it waits for: rotator status",
+    ]
 
 
 def rederive(

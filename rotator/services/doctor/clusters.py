@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LONG: Final = timedelta(minutes=10)
 #: Blockers that somebody wants to stand.
-_MEANT: Final = frozenset({"grace_window", "held", "outside_window"})
+_MEANT: Final = frozenset({"awaiting_restart", "grace_window", "held", "outside_window"})
 
 
 def look(records: Records, declared: AbstractSet[str]) -> Iterator[Finding]:
