@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from rotator.domain import adoption, drift, joining
 from rotator.domain.cluster import LEAP, Ahead, Attestation, Change, Cluster, Member, ReadFrom
+from rotator.domain.departures import require_let_in
 from rotator.domain.facts import Fact, FactKind
 from rotator.domain.ids import NodeName, VersionNumber
 from rotator.domain.rotation import Kind
@@ -97,15 +98,16 @@ def refused(node: NodeName, kind: FactKind, *, now: datetime) -> Fact:
 def attest(
     crowd: Crowd, node: NodeName, said: Attestation, *, may_name_links: bool = True
 ) -> Taken:
-    """Take a report; raises `StaleGeneration`, `WrongFingerprint` or `TooManyMembers`.
+    """Take a report; `StaleGeneration`, `WrongFingerprint`, `TooManyMembers` or `NodeShutOut`.
 
     The answer to a node that is about to boot is part of the change: once it is told to boot,
     gates wait for it. New foreign links are a fact where *may_name_links* says so.
     """
     cluster, now = crowd.cluster, crowd.now
+    require_let_in(cluster, node)
     require_credible(cluster, node, said)
     member = cluster.members.get(node)
-    if member is None and len(cluster.members) >= MAX_MEMBERS:
+    if member is None and _names(cluster) >= MAX_MEMBERS:
         raise TooManyMembers
     may_boot = joining.may_join(crowd, node, said)
     before = None if member is None or _begins_anew(member, said) else member
@@ -138,6 +140,11 @@ def attest(
     if before is None:
         facts = (Fact(kind=FactKind.MEMBER_JOINED, at=now, by=node, details={"node": node}), *facts)
     return Taken(change=Change(cluster=cluster.with_member(heard), facts=facts), may_boot=may_boot)
+
+
+def _names(cluster: Cluster) -> int:
+    """Names taken by reports; those that an operator removed leave room for others."""
+    return sum(not (one.is_shut_out and one.has_left) for one in cluster.members.values())
 
 
 def _boots_meanwhile(member: Member, said: Attestation) -> bool:

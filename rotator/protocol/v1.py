@@ -380,6 +380,7 @@ class Member:
     agent: str
     preflight: list[str]
     retired_cookie: bool = False  #: `uses` is retired, discarded or revoked
+    shut_out: bool = False  #: nothing that it says counts, until it is readmitted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -397,6 +398,15 @@ class Removed:
     node: str
     revoked_tokens: list[str]  #: ids
     covering_tokens: list[str]  #: ids of tokens that still cover it: patterns, or out of scope
+    covering_accounts: list[str] = field(default_factory=list)  #: ``namespace/name``, Kubernetes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readmitted:
+    """The answer to ``POST …/nodes/{node}/readmit``."""
+
+    cluster: str
+    node: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
