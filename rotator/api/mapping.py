@@ -118,6 +118,7 @@ def _adoption(report: ClusterReport) -> v1.Adoption:
         expects=_expects(crowd.policy.expect),
         foreign_links=sum(1 for one in awaited if membership.strangers(crowd, one)),
         left=list(crowd.expected_but_left()),
+        left_but_heard=list(crowd.left_but_heard()),
         findings=sum(1 for one in awaited if one.attestation and one.attestation.preflight),
     )
 

@@ -110,7 +110,7 @@ def attest(
     if member is None and _names(cluster) >= MAX_MEMBERS:
         raise TooManyMembers
     may_boot = joining.may_join(crowd, node, said)
-    before = None if member is None or _begins_anew(member, said) else member
+    before = None if member is None or _begins_anew(cluster, member, said) else member
     if before is not None and _boots_meanwhile(before, said):
         return Taken(change=None, may_boot=may_boot)
     is_boot = said.read_from is ReadFrom.BOOT
@@ -157,11 +157,12 @@ def _boots_meanwhile(member: Member, said: Attestation) -> bool:
     return is_booting and said.read_from is ReadFrom.NONE
 
 
-def _begins_anew(member: Member, said: Attestation) -> bool:
+def _begins_anew(cluster: Cluster, member: Member, said: Attestation) -> bool:
     """Whether it was excused or has left, and joins again: it boots, or was never heard before.
 
     Who has left joins again, too, when it was down in between, or its agent was. An agent that runs
-    on tells of a node that is about to stop, which is no reason to wait for that one.
+    on tells of a node that is about to stop, which is no reason to wait for that one. But while an
+    emergency locks, whatever runs has to be locked before there is a new cookie to be read.
     """
     before = member.attestation
     if not (member.is_excused or member.has_left):
@@ -170,6 +171,8 @@ def _begins_anew(member: Member, said: Attestation) -> bool:
         return True
     if not member.has_left or said.read_from is ReadFrom.NONE:
         return False
+    if cluster.rotation is not None and cluster.rotation.is_locking_out:
+        return True
     return not said.run or said.run != before.run or before.read_from is ReadFrom.NONE
 
 

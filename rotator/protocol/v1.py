@@ -281,6 +281,8 @@ class Adoption:
     findings: int = 0  #: members whose agent has found something that stands in the way
     #: Members whom the configuration expects by name, and who left in good order: nobody waits.
     left: list[str] = field(default_factory=list)
+    #: Members that left in good order and have reported within `node_ttl` that their VM runs.
+    left_but_heard: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -354,7 +354,9 @@ class Rotations(RuleBasedStateMachine):
             self.world.leave(name)
             if node.is_running and was_heard:
                 self.world.heartbeat(node)
-                assert self.world.cluster.members[NodeName(name)].has_left
+                rotation = self.world.cluster.rotation
+                is_locking = rotation is not None and rotation.is_locking_out
+                assert self.world.cluster.members[NodeName(name)].has_left is not is_locking
 
     @rule(seconds=st.sampled_from([5, 31, 95, 130, 601]))
     def time_passes(self, seconds: int) -> None:

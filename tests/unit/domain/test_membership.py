@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from rotator.domain import membership
+from rotator.domain import adoption, membership
 from rotator.domain.cluster import Cluster, Proof, ReadFrom
 from rotator.domain.facts import FactKind
 from rotator.domain.liveness import Liveness
@@ -338,6 +338,26 @@ def test_who_has_left_joins_again() -> None:
     taken = _attest(cluster, an_attestation())
     assert not taken.change.cluster.members["a"].has_left
     assert taken.change.cluster.generation == 43
+
+
+@pytest.mark.parametrize(("read_from", "is_back"), [(ReadFrom.VM, True), (ReadFrom.NONE, False)])
+def test_who_has_left_and_runs_on_is_waited_for_while_an_emergency_locks(
+    read_from: ReadFrom, is_back: bool
+) -> None:
+    """It would be linked to whom it likes, and be given the new cookie: its links are looked at."""
+    rotation = an_emergency(Phase.LOCKING)
+    said = an_attestation(
+        None, run="x", read_from=read_from, locked_round=rotation.lock_round, foreign_links=("i@x",)
+    )
+    gone = a_member("a", an_attestation(run="x"), has_left=True)
+    crowd = a_crowd(a_cluster(rotation, members=[gone, a_member("b")]))
+    taken = membership.attest(crowd, "a", said)
+    after = crowd.with_cluster(taken.change.cluster)
+    assert after.cluster.members["a"].has_left is not is_back
+    blocking = {(one.code, one.subject) for one in adoption.unlocked(after, rotation)}
+    assert (("foreign_link", "a") in blocking) is is_back
+    again = membership.attest(after, "a", replace(said, preflight=("x",)))
+    assert again.change.cluster.generation == after.cluster.generation
 
 
 @pytest.mark.parametrize(
