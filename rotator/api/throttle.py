@@ -161,6 +161,12 @@ class Throttle:
         if digest is not None:
             self._good.drop(digest)
 
+    def unclear(self, address: str, credentials: str) -> None:
+        """Nobody could tell whether its token is good: counted like `failed`, unless it was before."""
+        digest = _digest(credentials)
+        if digest is None or self._good.get(digest) is None:
+            self.failed(address, credentials)
+
     def passed(self, credentials: str, *, is_shared: bool) -> None:
         """It came with a good token."""
         digest = _digest(credentials)

@@ -138,7 +138,9 @@ class Workloads:
         audiences, ends = said.get("aud"), said.get("exp")
         named = audiences if isinstance(audiences, list) else [audiences]
         is_living = isinstance(ends, int | float) and ends > now.timestamp()
-        return self._audience in named and is_living and said.get("sub") in self.identities
+        subject = said.get("sub")
+        is_known = isinstance(subject, str) and subject in self.identities
+        return self._audience in named and is_living and is_known
 
     async def _reviewed(self, token: str) -> Workload | None:
         key = hashlib.sha256(token.encode()).digest()
