@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar
 
 from rotator.api.doors import network
 from rotator.errors import RotatorError
+from rotator.services.allowance import Allowance
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator
@@ -96,22 +97,6 @@ class _Kept(Generic[_K, _V]):
 
     def drop(self, key: _K) -> None:
         self._found.pop(key, None)
-
-
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """A token bucket: *left* of *burst* at an instant of the monotonic clock."""
-
-    left: float
-    at: float
-
-    def refilled(self, now: float, *, rate: float, burst: float) -> Allowance:
-        """As it is *now*."""
-        return Allowance(min(burst, self.left + max(now - self.at, 0.0) * rate), now)
-
-    def minus(self, amount: float) -> Allowance:
-        """With so much taken out; it does not fall below nothing."""
-        return Allowance(max(self.left - amount, 0.0), self.at)
 
 
 class Throttle:

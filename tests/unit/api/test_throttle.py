@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rotator.api import throttle
-from rotator.api.throttle import Allowance, Limits, Throttle, TooManyAtWork, TooManyRequests
+from rotator.api.throttle import Limits, Throttle, TooManyAtWork, TooManyRequests
+from rotator.services.allowance import Allowance
 
 LIMITS = Limits(requests_per_second=10, burst=20, long_polls=2)
 HOME = "192.0.2.1"
