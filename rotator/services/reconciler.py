@@ -115,9 +115,10 @@ class Reconciler:
         self._begin(cluster, pace)
 
     def look_at_all(self) -> None:
-        """Any cluster may have changed: the next tick looks at each."""
+        """Any cluster may have changed: the next tick looks at each, or its pass when it has ended."""
         for pace in self._paces.values():
             pace.due_at = 0.0
+            pace.poked = pace.poked or pace.is_running
 
     async def tick(self) -> None:
         """Look at every cluster that is due. Called by the metronome, as often as it likes."""
