@@ -232,6 +232,7 @@ def member(crowd: Crowd, found: Member) -> v1.Member:
         uses=known(said.own) if said else None,
         unknown_cookie=drift.uses_unknown_cookie(crowd.cluster, found),
         retired_cookie=drift.retired_cookie(crowd.cluster, found) is not None,
+        silent_peers=list(membership.silent_peers(crowd, found)),
         shut_out=found.is_shut_out,
         holds=sorted(said.holds) if said else [],
         pins={peer: known(used) for peer, used in said.pins.items()} if said else {},

@@ -64,6 +64,8 @@ def member(found: v1.Member, now: datetime) -> View:
         view.append("shut out: it is refused, whatever it shows, until `rotator readmit`")
     if found.foreign_links:
         view.append(f"foreign links: {', '.join(found.foreign_links)}")
+    if found.silent_peers:
+        view.append(f"linked, agent silent: {', '.join(found.silent_peers)}")
     view += [f"preflight: {one}" for one in found.preflight]
     peers = sorted(found.pins.keys() | found.links.keys())
     rows = [

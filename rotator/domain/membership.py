@@ -10,6 +10,7 @@ from rotator.domain.cluster import LEAP, Ahead, Attestation, Change, Cluster, Me
 from rotator.domain.departures import require_let_in
 from rotator.domain.facts import Fact, FactKind
 from rotator.domain.ids import NodeName, VersionNumber
+from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Kind
 from rotator.errors import StaleGeneration, TooManyMembers, WrongFingerprint
 
@@ -247,7 +248,8 @@ def _drift(cluster: Cluster, member: Member, now: datetime) -> tuple[Member, tup
 def strangers(crowd: Crowd, member: Member) -> tuple[str, ...]:
     """Its foreign links, but those to members, and to nodes that are expected and have no agent yet.
 
-    Hidden nodes under such a name are none of these, and an emergency excepts nobody.
+    Hidden nodes under such a name are none of these, nor are those whom nobody waits for: nothing
+    tells that it is they who have such a link. An emergency excepts nobody.
     """
     said, expect, rotation = member.attestation, crowd.policy.expect, crowd.cluster.rotation
     if said is None:
@@ -256,10 +258,23 @@ def strangers(crowd: Crowd, member: Member) -> tuple[str, ...]:
     if is_strict:
         return said.foreign_links
     members = crowd.cluster.members
-    known = {name for name, one in members.items() if not one.has_left}
+    known = {n for n, one in members.items() if not (one.has_left or one.is_excused)}
     if isinstance(expect, frozenset):
         known |= expect - members.keys()
     return tuple(n for n in said.foreign_links if n not in known or _is_hidden(said, n))
+
+
+def silent_peers(crowd: Crowd, member: Member) -> tuple[NodeName, ...]:
+    """Members that are lost, and to which it tells of a link: they run, or somebody under their name."""
+    said = member.attestation
+    linked = () if said is None else tuple(map(NodeName, said.foreign_links))
+    members = crowd.cluster.members
+    return tuple(name for name in linked if name in members and _is_silent(crowd, members[name]))
+
+
+def _is_silent(crowd: Crowd, member: Member) -> bool:
+    is_gone = crowd.liveness(member) in {Liveness.LOST, Liveness.LEFT}
+    return is_gone and not member.has_left
 
 
 def _new_links(crowd: Crowd, before: Member | None, after: Member) -> tuple[Fact, ...]:
@@ -270,12 +285,17 @@ def _new_links(crowd: Crowd, before: Member | None, after: Member) -> tuple[Fact
         name
         for name in strangers(crowd, after)
         if name not in known
-        and (name not in cluster.members or (said is not None and _is_hidden(said, name)))
+        and (_is_no_member(cluster, name) or (said is not None and _is_hidden(said, name)))
     ]
     if not new:
         return ()
     details = {"node": after.name, "names": sorted(new)[:MAX_NAMES], "count": len(new)}
     return (Fact(kind=FactKind.FOREIGN_LINK_SEEN, at=crowd.now, by=after.name, details=details),)
+
+
+def _is_no_member(cluster: Cluster, name: str) -> bool:
+    member = cluster.members.get(NodeName(name))
+    return member is None or member.is_shut_out
 
 
 def _is_hidden(said: Attestation, name: str) -> bool:

@@ -382,6 +382,7 @@ class Member:
     agent: str
     preflight: list[str]
     retired_cookie: bool = False  #: `uses` is retired, discarded or revoked
+    silent_peers: list[str] = field(default_factory=list)  #: lost members that it is linked to
     shut_out: bool = False  #: nothing that it says counts, until it is readmitted
 
 

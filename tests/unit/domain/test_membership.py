@@ -424,14 +424,41 @@ def test_an_excused_member_that_leaves_does_not_return() -> None:
 
 
 def test_a_link_to_a_member_is_none_to_a_stranger_but_a_hidden_one_is() -> None:
-    """Its agent may be silent, or it may be excused: it is known; in an emergency nobody is."""
+    """Nor is one to whom nobody waits for: nothing tells who it is. In an emergency nobody is known."""
     links = {"b": False, "c": True, "x": False}
-    a = a_member("a", an_attestation(foreign_links=("b", "c", "x"), links=links))
-    others = [a_member("b", is_excused=True), a_member("c"), a_member("x", has_left=True)]
+    a = a_member("a", an_attestation(foreign_links=("b", "c", "d", "x"), links=links))
+    others = [
+        a_member("b"),
+        a_member("c"),
+        a_member("d", is_excused=True),
+        a_member("x", has_left=True),
+    ]
     calm = a_crowd(a_cluster(members=[a, *others]))
-    assert membership.strangers(calm, a) == ("c", "x")
+    assert membership.strangers(calm, a) == ("c", "d", "x")
     strict = a_crowd(a_cluster(an_emergency(Phase.LOCKING), members=[a, *others]))
-    assert membership.strangers(strict, a) == ("b", "c", "x")
+    assert membership.strangers(strict, a) == ("b", "c", "d", "x")
+
+
+def test_a_new_link_to_one_that_is_shut_out_is_a_fact() -> None:
+    """Whoever has its name by now, it is nobody's peer any more."""
+    others = [a_member("b", has_left=True, is_shut_out=True), a_member("c", is_excused=True)]
+    cluster = a_cluster(members=[a_member("a", an_attestation()), *others])
+    taken = _attest(cluster, an_attestation(foreign_links=("b", "c")))
+    told = [f.details for f in taken.change.facts if f.kind is FactKind.FOREIGN_LINK_SEEN]
+    assert [one["names"] for one in told] == [["b"]]
+
+
+@pytest.mark.parametrize("ephemeral", [True, False])
+def test_a_link_to_a_member_whose_agent_is_silent_is_told_apart(ephemeral: bool) -> None:
+    """It is no stranger, and it runs although nobody waits for it: neither excused nor gone."""
+    a = a_member("a", an_attestation(foreign_links=("b", "c", "d", "x")))
+    others = [a_member("b"), a_member("c", is_excused=True), a_member("d", has_left=True)]
+    policy = a_policy(ephemeral=ephemeral)
+    crowd = a_crowd(a_cluster(members=[a, *others]), policy, now=NOW + timedelta(seconds=91))
+    assert membership.silent_peers(crowd, a) == ("b",)
+    assert "b" not in membership.strangers(crowd, a)
+    assert membership.silent_peers(a_crowd(crowd.cluster, policy), a) == ()
+    assert membership.silent_peers(crowd, a_member("z")) == ()
 
 
 def test_before_init_nobody_returns() -> None:
