@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rotator.domain import adoption, drift
+from rotator.domain import adoption, agentless, drift
 from rotator.domain.claim import ClaimState
 from rotator.domain.cluster import ReadFrom
 from rotator.domain.liveness import Liveness
@@ -50,6 +50,11 @@ def unavailable(crowd: Crowd) -> dict[NodeName, str]:
         why = "under claim" if name in claimed else why_unavailable(crowd, member)
         if why is not None:
             found[name] = why
+    for name in agentless.names(crowd):
+        if name in claimed:
+            found[name] = "under claim"
+        elif agentless.may_be_down(crowd, name):
+            found[name] = "not known to have come up"
     if isinstance(crowd.policy.expect, frozenset):
         absent = crowd.policy.expect - crowd.cluster.members.keys()
         found |= dict.fromkeys(sorted(absent), "never attested")

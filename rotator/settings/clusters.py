@@ -60,6 +60,12 @@ def _node_names(names: list[object]) -> frozenset[object]:
     return frozenset(seen)
 
 
+def _roster(value: object) -> object:
+    if isinstance(value, list) and value:
+        return _node_names(value)
+    raise ValueError("write a list of node names")
+
+
 def _outlives_heartbeats(value: timedelta, validation: ValidationInfo) -> timedelta:
     heartbeat = validation.data.get("heartbeat")
     if heartbeat is not None and value <= 2 * heartbeat:
@@ -72,6 +78,9 @@ class Members(Section):
 
     expect: Annotated[frozenset[NodeName] | int | None, BeforeValidator(_expectation)]
     #: Names, a count, or none: its nodes read the secrets manager, and nobody has to attest.
+    without_agent: Annotated[frozenset[NodeName], BeforeValidator(_roster)] = frozenset()
+    #: With `expect: none` and `adoption: restart`: nodes that count as restarted by an
+    #: orchestrator's word, as nothing proves it.
     heartbeat: PositiveDuration = timedelta(seconds=15)
     #: How often a member reports.
     node_ttl: Annotated[PositiveDuration, AfterValidator(_outlives_heartbeats)] = timedelta(
@@ -102,7 +111,8 @@ class Rollout(Section):
     """How nodes are restarted, where that is how they get a new cookie."""
 
     strategy: Strategy = Strategy.ROLLING
-    #: No more at once than may be down. stop_the_world is not in this version.
+    #: No more at once than may be down. stop_the_world, of nodes without an agent: all are
+    #: stopped, then all are started.
     max_unavailable: Annotated[Count, Field(ge=1, le=1000)] = 1
     #: How many members may be down at once; whoever is lost, or not healthy, counts.
     order: Annotated[tuple[NodeName, ...], BeforeValidator(_order)] = ()
@@ -195,6 +205,20 @@ class Cluster(Section):
             return {**value, "schedule": {}}
         return value
 
+    @model_validator(mode="after")
+    def _can_do_without_agents(self) -> Cluster:
+        nodes, strategy = self.members.without_agent, self.rollout.strategy
+        if nodes and self.members.expect is not None:
+            raise ValueError("members.without_agent: this needs members.expect: none")
+        if nodes and self.adoption is not Adoption.RESTART:
+            raise ValueError("members.without_agent: this needs adoption: restart")
+        if strategy is Strategy.STOP_THE_WORLD and not nodes:
+            raise ValueError(
+                "rollout.strategy: stop_the_world is of nodes without an agent: name them in"
+                " members.without_agent; with agents, rolling keeps the cluster whole"
+            )
+        return self
+
     def policy(self) -> RotationPolicy:
         """As the domain takes it."""
         members = self.members
@@ -214,5 +238,6 @@ class Cluster(Section):
             excuse_lost_after=members.on_lost.after,
             schedule=None if self.schedule is None else self.schedule.schedule(),
             adoption=self.adoption,
+            without_agent=members.without_agent,
             rollout=self.rollout.policy(),
         )

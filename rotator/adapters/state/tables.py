@@ -104,6 +104,7 @@ claims: Final = Table(
     Column("state", _string(16), nullable=False),
     Column("token", BigInteger, nullable=False),  #: fencing token
     Column("holder", _string(255), nullable=False),
+    Column("step", _string(16), nullable=False),
     Column("claimed_at", _INSTANT, nullable=False),
     Column("expires_at", _INSTANT, nullable=False),
     Column("restarting_at", _INSTANT),

@@ -118,6 +118,7 @@ def upgrade() -> None:
         sa.Column("state", _string(16), nullable=False),
         sa.Column("token", sa.BigInteger(), nullable=False),
         sa.Column("holder", _string(255), nullable=False),
+        sa.Column("step", _string(16), nullable=False),
         sa.Column("claimed_at", _string(32), nullable=False),
         sa.Column("expires_at", _string(32), nullable=False),
         sa.Column("restarting_at", _string(32)),
