@@ -77,6 +77,8 @@ def when(text: str | None) -> str:
 
 
 def _members(found: v1.Adoption) -> str:
+    if not found.members and found.without_agent:
+        return f"{len(found.without_agent)} without agent"
     if not found.members and found.expects == "none":
         return "none"
     if not found.members:
@@ -131,6 +133,7 @@ def cluster(found: v1.Cluster, now: datetime) -> View:
         view.append(f"expected, and gone in good order: {', '.join(found.adoption.left)}")
     if found.adoption.findings:
         view.append(f"{_with_findings(found.adoption.findings)}: see `rotator nodes {found.name}`")
+    view += [f"note: {one}" for one in found.notes]
     view += schedules.by_the_clock(found, now)
     if found.rotation:
         view += rotation(found.rotation, now)

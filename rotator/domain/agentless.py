@@ -130,7 +130,9 @@ def troubled(crowd: Crowd, version: VersionNumber) -> Iterator[Blocker]:
         elif late or failed:
             last = (late or failed)[-1]
             since = last.restarting_at or last.claimed_at
-            detail = f"its {last.step} began at {since:%H:%M:%S} UTC, and nobody said that it is done"
+            detail = (
+                f"its {last.step} began at {since:%H:%M:%S} UTC, and nobody said that it is done"
+            )
             yield Blocker(code="not_back", subject=name, detail=detail)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from rotator.domain import rollout, settlements
 from rotator.domain.claim import Claim, ClaimState
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rotator.domain.ids import ClaimId, NodeName
     from rotator.domain.liveness import Crowd
     from rotator.domain.settlements import Turn
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
@@ -120,7 +121,7 @@ def change(crowd: Crowd, claim_id: ClaimId, word: Word, *, by: str) -> Change:
         if claim.state is word.state:
             return Change(cluster=crowd.cluster)  # It is said again: the answer was lost.
         raise ClaimLost(f"the claim has {_ENDED[claim.state]}: do not restart the node for it")
-    said, kind = _said(crowd, claim, word)
+    said, kind = _given_up(crowd, claim, word) or _said(crowd, claim, word)
     facts = [] if kind is None else [_fact(kind, said, by=by, at=crowd.now)]
     cluster = crowd.cluster.with_claim(said)
     if not said.is_open:
@@ -142,14 +143,22 @@ _ENDED = {
 }
 
 
-def _said(crowd: Crowd, claim: Claim, word: Word) -> Turn:
-    now, rotation = crowd.now, crowd.cluster.rotation
+def _given_up(crowd: Crowd, claim: Claim, word: Word) -> Turn | None:
+    """Its end by who holds it; None: it goes on."""
+    now = crowd.now
     if word.state is ClaimState.FAILED:
-        return settlements.ended(claim, ClaimState.FAILED, now=now, detail=word.detail or "given up")
+        return settlements.ended(
+            claim, ClaimState.FAILED, now=now, detail=word.detail or "given up"
+        )
     if word.state is ClaimState.RELEASED:
         if claim.state is ClaimState.RESTARTING:
             raise Conflict("its restart has begun: say how it ends, done or failed")
         return settlements.ended(claim, ClaimState.RELEASED, now=now, detail=word.detail)
+    return None
+
+
+def _said(crowd: Crowd, claim: Claim, word: Word) -> Turn:
+    now, rotation = crowd.now, crowd.cluster.rotation
     if rotation is None or not settlements.is_wanted(crowd, claim):
         raise ClaimLost("the rotation that it was for has ended, or is rolled back")
     if now >= claim.expires_at and not settlements.has_come_back(crowd, claim):

@@ -246,7 +246,6 @@ class Commands:
         return await self._changes.make(name, decide)
 
 
-
 def _words(crowd: Crowd, kind: Kind) -> tuple[NodeName, ...]:
     """Nodes without an agent; an emergency waits for none of them."""
     return () if kind is Kind.EMERGENCY else agentless.names(crowd)

@@ -61,6 +61,8 @@ def _node_names(names: list[object]) -> frozenset[object]:
 
 
 def _roster(value: object) -> object:
+    if value == frozenset():
+        return value
     if isinstance(value, list) and value:
         return _node_names(value)
     raise ValueError("write a list of node names")
