@@ -101,9 +101,14 @@ def first(crowd: Crowd, version: VersionNumber) -> tuple[NodeName, ...]:
     return tuple(
         name
         for name in _unclaimed(crowd, version)
-        if (stops_the_world(crowd) or may_be_down(crowd, name))
+        if goes_first(crowd, name)
         and len(attempts(crowd.cluster, name, version)) < crowd.policy.rollout.max_attempts
     )
+
+
+def goes_first(crowd: Crowd, node: NodeName) -> bool:
+    """Whether it may go whoever else is down."""
+    return stops_the_world(crowd) or may_be_down(crowd, node)
 
 
 def ready(crowd: Crowd, version: VersionNumber) -> tuple[NodeName, ...]:

@@ -63,6 +63,7 @@ class Claim:
     ended_at: datetime | None = None
     detail: str = ""  #: why it failed or expired
     links: tuple[NodeName, ...] = ()  #: whom the node was linked to when it was claimed
+    up: int = 0  #: how many members were up when it was claimed, its node among them
     is_forgiven: bool = False  #: an operator lets the node be tried again
 
     @property

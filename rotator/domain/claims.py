@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rotator.domain import rollout, settlements
+from rotator.domain import availability, beginning, claim_times, rollout, settlements
 from rotator.domain.claim import Claim, ClaimState
 from rotator.domain.cluster import Change, Cluster
 from rotator.domain.facts import Fact, FactKind
@@ -63,6 +63,7 @@ def take(
             claimed_at=now,
             expires_at=now + crowd.policy.rollout.claim_ttl,
             links=tuple(sorted(n for n in (said.links if said else ()) if n in cluster.members)),
+            up=availability.up(crowd),
         )
         cluster = replace(cluster.with_claim(claim), last_claim_token=claim.token)
         facts.append(_fact(FactKind.RESTART_CLAIMED, claim, by=by, at=now))
@@ -158,8 +159,8 @@ def _given_up(crowd: Crowd, claim: Claim, word: Word) -> Turn | None:
 
 
 def _said(crowd: Crowd, claim: Claim, word: Word) -> Turn:
-    now, rotation = crowd.now, crowd.cluster.rotation
-    if rotation is None or not settlements.is_wanted(crowd, claim):
+    now = crowd.now
+    if not settlements.is_wanted(crowd, claim):
         raise ClaimLost("the rotation that it was for has ended, or is rolled back")
     if now >= claim.expires_at and not settlements.has_come_back(crowd, claim):
         raise ClaimLost("the claim has expired: do not restart the node for it")
@@ -168,10 +169,19 @@ def _said(crowd: Crowd, claim: Claim, word: Word) -> Turn:
         renewed = replace(renewed, back_at=claim.back_at or now, detail=_by_word(claim))
     if word.state is ClaimState.CLAIMED or claim.state is ClaimState.RESTARTING:
         return renewed, None
-    if word.state is ClaimState.RESTARTING and rotation.is_held:
-        raise RolloutPaused
+    if word.state is ClaimState.RESTARTING:
+        _may_begin(crowd, claim)
     begun = replace(renewed, state=ClaimState.RESTARTING, restarting_at=now)
     return begun, FactKind.RESTART_BEGUN
+
+
+def _may_begin(crowd: Crowd, claim: Claim) -> None:
+    """Looked at again, since the claim may have waited for long: `ClaimLost`, `RolloutPaused`."""
+    never = beginning.why_never(crowd, claim)
+    if never is not None:
+        raise ClaimLost(f"{never}: do not restart it")
+    for blocker in beginning.why_not_now(crowd, claim):
+        raise RolloutPaused(f"not now: {blocker.subject}: {blocker.code} ({blocker.detail})")
 
 
 def _by_word(claim: Claim) -> str:
@@ -183,7 +193,7 @@ def _by_word(claim: Claim) -> str:
 
 def settle(crowd: Crowd) -> Change | None:
     """What has become of the open claims; None: nothing new."""
-    cluster = crowd.cluster
+    cluster = claim_times.not_ahead(crowd)
     facts = []
     for claim in cluster.open_claims():
         settled = settlements.of(crowd.with_cluster(cluster), claim)

@@ -17,22 +17,25 @@ from rotator.domain import adoption, agentless
 from rotator.domain import schedule as schedules
 from rotator.domain.attempts import attempts, is_late
 from rotator.domain.availability import (
-    GONE,
     ROLLING,
     is_back,
     not_linked,
     unavailable,
+    unavailable_beside,
+    up,
     uses,
     why_unavailable,
 )
 from rotator.domain.claim import ClaimState, Step
 from rotator.domain.cluster import Blocker
+from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
+    from rotator.domain.claim import Claim
     from rotator.domain.cluster import Cluster, Member
     from rotator.domain.ids import NodeName, VersionNumber
     from rotator.domain.liveness import Crowd
@@ -132,12 +135,12 @@ def candidates(crowd: Crowd) -> tuple[Member, ...]:
 def claimable(crowd: Crowd) -> tuple[NodeName, ...]:
     """Who may be claimed now, in order; together no more than may be down at once."""
     version = target(crowd)
-    if version is None or any(_holding(crowd)):
+    if version is None or any(holding(crowd)):
         return ()
     again = agentless.first(crowd, version)
     if again:
         return again[: _budget(crowd)]
-    if any(_crowded(crowd)):
+    if any(crowded(crowd)):
         return ()
     away = unavailable(crowd)
     everybody = (*(member.name for member in candidates(crowd)), *agentless.ready(crowd, version))
@@ -174,11 +177,11 @@ def _budget(crowd: Crowd) -> int:
 
 def obstacles(crowd: Crowd) -> Iterator[Blocker]:
     """What keeps everybody from restarting now."""
-    yield from _holding(crowd)
-    yield from _crowded(crowd)
+    yield from holding(crowd)
+    yield from crowded(crowd)
 
 
-def _holding(crowd: Crowd) -> Iterator[Blocker]:
+def holding(crowd: Crowd) -> Iterator[Blocker]:
     """By order, by the clock, by the budget."""
     cluster, rotation = crowd.cluster, crowd.cluster.rotation
     yield from (s.blocker for s in cluster.blockers if s.blocker.subject == "frozen")
@@ -192,8 +195,8 @@ def _holding(crowd: Crowd) -> Iterator[Blocker]:
         yield Blocker(code="restart_budget", subject="rollout", detail=detail)
 
 
-def _crowded(crowd: Crowd) -> Iterator[Blocker]:
-    """By who is down already, or may be."""
+def crowded(crowd: Crowd, *, but: Claim | None = None) -> Iterator[Blocker]:
+    """By who is down already, or may be; *but*: beside this claim's own node."""
     yield from _stopped(crowd)
     version = target(crowd)
     if version is not None and not agentless.stops_the_world(crowd):
@@ -201,7 +204,7 @@ def _crowded(crowd: Crowd) -> Iterator[Blocker]:
     if isinstance(crowd.policy.expect, int):
         for short in crowd.missing():
             yield Blocker(code="expected_member_missing", subject=short, detail="never attested")
-    away = unavailable(crowd)
+    away = unavailable(crowd) if but is None else unavailable_beside(crowd, but)
     if _slots(crowd, away) <= 0 and not agentless.stops_the_world(crowd):
         named = ", ".join(f"{name} ({why})" for name, why in away.items())
         most = crowd.policy.rollout.max_unavailable
@@ -213,11 +216,15 @@ def _stopped(crowd: Crowd) -> Iterator[Blocker]:
     """Nodes whose restart failed: nobody else is restarted before they are well, or excused."""
     cluster, policy, version = crowd.cluster, crowd.policy.rollout, target(crowd)
     for name, member in sorted(cluster.members.items()):
-        if version is None or crowd.liveness(member) in GONE or is_back(crowd, member, version):
+        if version is None or member.is_excused or is_back(crowd, member, version):
             continue
-        failed = attempts(cluster, name, version)
+        failed = list(attempts(cluster, name, version))
         late = [claim for claim in cluster.open_claims() if is_late(crowd, claim, name)]
-        is_up = is_as_it_was(crowd, member)
+        has_left = crowd.liveness(member) is Liveness.LEFT
+        if has_left:  # Its place is free again when as many are up as before.
+            failed = [claim for claim in failed if up(crowd) < claim.up]
+            late = [claim for claim in late if up(crowd) < claim.up]
+        is_up = not has_left and is_as_it_was(crowd, member)
         if len(failed) >= policy.max_attempts:
             detail = f"{failed[-1].detail}; tried {len(failed)} times, release to try again"
             yield Blocker(code="restart_failed", subject=name, detail=detail)

@@ -53,6 +53,8 @@ def of(crowd: Crowd, claim: Claim) -> Turn | None:
     if is_by_word(crowd, claim):
         return _settle_by_word(crowd, claim)
     member, now = crowd.cluster.members[claim.node], crowd.now
+    if crowd.liveness(member) is Liveness.LEFT:
+        return _settle_left(crowd, claim)
     if is_wanted(crowd, claim):
         if availability.is_back(crowd, member, claim.version):
             return _on_its_version(crowd, claim, member)
@@ -61,6 +63,18 @@ def of(crowd: Crowd, claim: Claim) -> Turn | None:
         if _came_back_as_it_was(crowd, claim, member):
             return ended(claim, ClaimState.FAILED, now=now, detail=_AS_IT_WAS)
     return _expired(crowd, claim)
+
+
+def _settle_left(crowd: Crowd, claim: Claim) -> Turn | None:
+    """Stopped, its agent may have left for it, and who is ephemeral may come under another name.
+
+    So the place is kept until the node is back, or as many are up as before and stay so.
+    """
+    if availability.up(crowd) < claim.up:
+        if claim.back_at is not None:
+            return replace(claim, back_at=None), None
+        return _expired(crowd, claim)
+    return _soaked(crowd, claim, None, detail="the node has left, and as many are up as before")
 
 
 def _settle_by_word(crowd: Crowd, claim: Claim) -> Turn | None:
@@ -99,12 +113,12 @@ def _over(crowd: Crowd, claim: Claim) -> Turn | None:
     member = crowd.cluster.members.get(claim.node)
     if rotation is None or rotation.id != claim.rotation:
         return ended(claim, ClaimState.EXPIRED, now=now, detail="its rotation has ended")
-    liveness = None if member is None else crowd.liveness(member)
     is_unknown = member is None and not is_by_word(crowd, claim)
-    if is_unknown or liveness is Liveness.EXCUSED:
+    if is_unknown or (member is not None and member.is_excused):
         detail = "nobody waits for the node any more"
         return ended(claim, ClaimState.EXPIRED, now=now, detail=detail)
-    if liveness is Liveness.LEFT:
+    has_left = member is not None and crowd.liveness(member) is Liveness.LEFT
+    if has_left and claim.state is ClaimState.CLAIMED:
         return ended(claim, ClaimState.DONE, now=now, detail="the node has left")
     if claim.state is ClaimState.CLAIMED and not is_wanted(crowd, claim):
         return ended(claim, ClaimState.EXPIRED, now=now, detail="the rotation is rolled back")
@@ -112,15 +126,20 @@ def _over(crowd: Crowd, claim: Claim) -> Turn | None:
 
 
 def _on_its_version(crowd: Crowd, claim: Claim, member: Member) -> Turn | None:
-    now = crowd.now
     if crowd.liveness(member) is Liveness.UNKNOWN:
         return None  # Not heard yet since this leader serves: that says nothing of its health.
     if not availability.is_healthy(crowd, claim, member):
         return None if claim.back_at is None else (replace(claim, back_at=None), None)
-    back = claim if claim.back_at is not None else replace(claim, back_at=now)
-    if back.back_at is not None and now >= back.back_at + crowd.policy.rollout.soak:
-        return ended(back, ClaimState.DONE, now=now)
-    return None if back is claim else (back, FactKind.RESTARTED_NODE_BACK)
+    return _soaked(crowd, claim, FactKind.RESTARTED_NODE_BACK)
+
+
+def _soaked(crowd: Crowd, claim: Claim, kind: FactKind | None, *, detail: str = "") -> Turn | None:
+    """Done when it was well for long enough; *kind* says that it is well from now on."""
+    now, since = crowd.now, claim.back_at or crowd.now
+    if now >= since + crowd.policy.rollout.soak:
+        back = replace(claim, back_at=since)
+        return ended(back, ClaimState.DONE, now=now, detail=detail)
+    return None if claim.back_at else (replace(claim, back_at=since), kind)
 
 
 def _came_back_as_it_was(crowd: Crowd, claim: Claim, member: Member) -> bool:

@@ -112,6 +112,7 @@ claims: Final = Table(
     Column("ended_at", _INSTANT),
     Column("detail", Text, nullable=False),
     Column("links", _JSON, nullable=False),
+    Column("up", Integer, nullable=False),
     Column("is_forgiven", Boolean, nullable=False),
     UniqueConstraint("cluster", "token"),
     Index(

@@ -142,6 +142,7 @@ def full_claim(number: int = 1, **changes: object) -> Claim:
         ended_at=later(seconds=3),
         detail="an „Übung“",
         links=(A, B),
+        up=3,
         is_forgiven=True,
     )
     return replace(claim, **changes)  # type: ignore[arg-type]

@@ -126,6 +126,7 @@ def upgrade() -> None:
         sa.Column("ended_at", _string(32)),
         sa.Column("detail", sa.Text(), nullable=False),
         sa.Column("links", sa.JSON(), nullable=False),
+        sa.Column("up", sa.Integer(), nullable=False),
         sa.Column("is_forgiven", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("cluster", "id", name=op.f("pk_claims")),
         sa.UniqueConstraint("cluster", "token", name=op.f("uq_claims_cluster_token")),
