@@ -8,13 +8,24 @@ from typing import Any
 
 import pytest
 
-from rotator.domain import adoption, agentless, claims, invariants, meaning, rollout, settlements
+from rotator.domain import (
+    adoption,
+    agentless,
+    claims,
+    departures,
+    invariants,
+    meaning,
+    rollout,
+    settlements,
+)
 from rotator.domain.claim import ClaimState, Step
 from rotator.domain.cluster import Change
+from rotator.domain.commands import Request
 from rotator.domain.facts import FactKind
+from rotator.domain.ids import NodeName
 from rotator.domain.policy import Strategy
 from rotator.domain.rotation import Phase
-from rotator.errors import ClaimLost, Conflict, InvariantViolated
+from rotator.errors import ClaimLost, Conflict, InvariantViolated, NotFound
 from rotator.testing.factories import a_cluster, a_rotation, an_emergency
 from tests.support.rollouts import MINUTE, ROLLING_OUT, SOAK, A, B, C, Course, by_restart
 from tests.support.rollouts import node as a_node
@@ -324,6 +335,21 @@ def test_a_node_that_is_taken_from_the_configuration_is_waited_for_no_longer() -
     one.settle()
     assert one.state(claim) is ClaimState.EXPIRED
     assert one.next() == (B,)
+
+
+def test_one_that_will_not_come_back_is_excused() -> None:
+    """By its name alone, as nobody ever attested for it; nobody waits for it, and its claim ends."""
+    one = course()
+    [claim] = one.take()
+    one.say(claim, RESTARTING)
+    request = Request(by="operator", reason="its disk is gone", at=one.now)
+    one.keep(departures.excuse(one.crowd, A, request, force=False))
+    one.settle()
+    assert one.state(claim) is ClaimState.EXPIRED
+    assert [done(one), done(one)] == [[f"restart {B}"], [f"restart {C}"]]
+    assert list(rollout.laggards(one.crowd, ROLLING_OUT)) == []
+    with pytest.raises(NotFound):
+        departures.excuse(one.crowd, NodeName("x@h"), request, force=False)
 
 
 def test_previous_is_not_given_up_before_the_last_word() -> None:
