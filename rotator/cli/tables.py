@@ -86,7 +86,8 @@ def _members(found: v1.Adoption) -> str:
     lost = f", {found.lost} lost" if found.lost else ""
     left = f", {len(found.left)} left" if found.left else ""
     foreign = f", {found.foreign_links} with foreign links" if found.foreign_links else ""
-    return f"{found.on_current}/{found.members} on current{lost}{left}{foreign}"
+    silent = f", {len(found.without_agent)} without agent" if found.without_agent else ""
+    return f"{found.on_current}/{found.members} on current{lost}{left}{foreign}{silent}"
 
 
 def _with_findings(count: int) -> str:

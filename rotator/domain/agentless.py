@@ -67,6 +67,11 @@ def stops_the_world(crowd: Crowd) -> bool:
     return crowd.policy.rollout.strategy is Strategy.STOP_THE_WORLD
 
 
+def is_standing_still(crowd: Crowd) -> bool:
+    """Whether they have begun to stop: no window and no budget keeps them from coming up again."""
+    return stops_the_world(crowd) and any(may_be_down(crowd, name) for name in names(crowd))
+
+
 def turn(crowd: Crowd, version: VersionNumber) -> Mapping[NodeName, Step]:
     """What is to be done now with which of them, in order, so that they end up on *version*.
 

@@ -139,7 +139,7 @@ def claimable(crowd: Crowd) -> tuple[NodeName, ...]:
         return ()
     again = agentless.first(crowd, version)
     if again:
-        return again[: _budget(crowd)]
+        return again if agentless.is_standing_still(crowd) else again[: _budget(crowd)]
     if any(crowded(crowd)):
         return ()
     away = unavailable(crowd)
@@ -187,6 +187,8 @@ def holding(crowd: Crowd) -> Iterator[Blocker]:
     yield from (s.blocker for s in cluster.blockers if s.blocker.subject == "frozen")
     if rotation is not None and rotation.is_held:
         yield Blocker(code="held", subject="operator", detail="release to go on")
+    if agentless.is_standing_still(crowd):
+        return
     yield from schedules.outside_window(crowd)
     if _budget(crowd) <= 0:
         recent = _recent(crowd)

@@ -266,7 +266,7 @@ def _warnings(crowd: Crowd, kind: Kind) -> tuple[str, ...]:
         words = agentless.names(crowd) and not is_emergency
         goes = "by the word of who restarts its nodes" if words else "by the clock alone"
         found.append(f"no members are expected: it goes {goes}, nothing is proven")
-    elif crowd.policy.restarts and not is_emergency:
+    elif crowd.policy.restarts and not is_emergency and crowd.awaited():
         found.append(_by_restart(crowd))
     found.extend(meaning.untouched(crowd) if is_emergency else meaning.notes(crowd))
     if is_emergency:

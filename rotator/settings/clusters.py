@@ -68,6 +68,12 @@ def _roster(value: object) -> object:
     raise ValueError("write a list of node names")
 
 
+def _expects_nobody(value: frozenset[NodeName], validation: ValidationInfo) -> frozenset[NodeName]:
+    if value and validation.data.get("expect") is not None:
+        raise ValueError("this goes with `expect: none`: whoever attests has an agent")
+    return value
+
+
 def _outlives_heartbeats(value: timedelta, validation: ValidationInfo) -> timedelta:
     heartbeat = validation.data.get("heartbeat")
     if heartbeat is not None and value <= 2 * heartbeat:
@@ -80,7 +86,9 @@ class Members(Section):
 
     expect: Annotated[frozenset[NodeName] | int | None, BeforeValidator(_expectation)]
     #: Names, a count, or none: its nodes read the secrets manager, and nobody has to attest.
-    without_agent: Annotated[frozenset[NodeName], BeforeValidator(_roster)] = frozenset()
+    without_agent: Annotated[
+        frozenset[NodeName], BeforeValidator(_roster), AfterValidator(_expects_nobody)
+    ] = frozenset()
     #: With `expect: none` and `adoption: restart`: nodes that count as restarted by an
     #: orchestrator's word, as nothing proves it.
     heartbeat: PositiveDuration = timedelta(seconds=15)
@@ -154,6 +162,28 @@ def _is_declared(value: MasterName, validation: ValidationInfo) -> MasterName:
     return value
 
 
+def _without_agent(validation: ValidationInfo) -> frozenset[NodeName]:
+    members = validation.data.get("members")
+    return members.without_agent if members is not None else frozenset()
+
+
+def _can_be_adopted(value: Adoption, validation: ValidationInfo) -> Adoption:
+    if value is not Adoption.RESTART and _without_agent(validation):
+        raise ValueError("nodes in members.without_agent need adoption: restart")
+    return value
+
+
+def _suits_members(value: Rollout, validation: ValidationInfo) -> Rollout:
+    if value.strategy is not Strategy.STOP_THE_WORLD or validation.data.get("members") is None:
+        return value
+    if not _without_agent(validation):
+        raise ValueError(
+            "strategy: stop_the_world is of nodes without an agent: name them in"
+            " members.without_agent; where there are agents, rolling keeps the cluster whole"
+        )
+    return value
+
+
 _GRACE: Final = {Adoption.HOT: timedelta(minutes=15), Adoption.RESTART: timedelta(hours=1)}
 _BY_ADOPTION: Final = timedelta(-1)
 
@@ -179,9 +209,9 @@ class Cluster(Section):
     #: Which master its cookies come from.
     schedule: Schedule | None = None
     #: When it is rotated by itself; without: only by command.
-    adoption: Adoption = Adoption.HOT
+    adoption: Annotated[Adoption, AfterValidator(_can_be_adopted)] = Adoption.HOT
     #: How running nodes get a new cookie. restart: at their next start, by `rotator agent boot`.
-    rollout: Rollout = Rollout()
+    rollout: Annotated[Rollout, AfterValidator(_suits_members)] = Rollout()
     #: With `adoption: restart`: who restarts when, and how many at once.
     on_drift: OnDrift = OnDrift.HEAL
     #: What agents do with a running node whose own cookie is not accepted; hold: leave it alone.
@@ -206,20 +236,6 @@ class Cluster(Section):
         if isinstance(value, dict) and value.get("schedule", ...) is None:
             return {**value, "schedule": {}}
         return value
-
-    @model_validator(mode="after")
-    def _can_do_without_agents(self) -> Cluster:
-        nodes, strategy = self.members.without_agent, self.rollout.strategy
-        if nodes and self.members.expect is not None:
-            raise ValueError("members.without_agent: this needs members.expect: none")
-        if nodes and self.adoption is not Adoption.RESTART:
-            raise ValueError("members.without_agent: this needs adoption: restart")
-        if strategy is Strategy.STOP_THE_WORLD and not nodes:
-            raise ValueError(
-                "rollout.strategy: stop_the_world is of nodes without an agent: name them in"
-                " members.without_agent; with agents, rolling keeps the cluster whole"
-            )
-        return self
 
     def policy(self) -> RotationPolicy:
         """As the domain takes it."""

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
 
-from rotator.domain import adoption, agentless, claims, invariants, meaning, rollout, settlements
+from rotator.domain import (
+    adoption,
+    agentless,
+    claims,
+    departures,
+    invariants,
+    meaning,
+    rollout,
+    settlements,
+)
+from rotator.domain.calendar import Calendar
 from rotator.domain.claim import ClaimState, Step
 from rotator.domain.cluster import Change
+from rotator.domain.commands import Request
 from rotator.domain.facts import FactKind
+from rotator.domain.ids import NodeName
 from rotator.domain.policy import Strategy
-from rotator.domain.rotation import Phase
-from rotator.errors import ClaimLost, Conflict, InvariantViolated
+from rotator.domain.rotation import Kind, Phase
+from rotator.domain.schedule import Schedule
+from rotator.errors import ClaimLost, Conflict, InvariantViolated, NotFound
 from rotator.testing.factories import a_cluster, a_rotation, an_emergency
 from tests.support.rollouts import MINUTE, ROLLING_OUT, SOAK, A, B, C, Course, by_restart
 from tests.support.rollouts import node as a_node
@@ -257,6 +270,24 @@ def test_a_stop_that_fails_keeps_all_from_starting_and_others_from_nothing() -> 
     assert {b.subject for b in rollout.laggards(one.crowd, ROLLING_OUT)} == {A, B, C}
 
 
+def test_neither_window_nor_budget_leaves_a_cluster_stopped() -> None:
+    """They keep the first from being stopped; after that all are stopped, and all started."""
+    schedule = Schedule(calendar=Calendar("0 3 * * *", UTC), window=timedelta(hours=1))
+    scheduled = a_rotation(Phase.ROLLING_OUT, kind=Kind.SCHEDULED)
+    one = world(rotation=scheduled, schedule=schedule, max_restarts_per_hour=2)
+    one.now = one.now.replace(hour=12)
+    assert (one.next(), one.waits()["clock"]) == ((), "outside_window")
+    one.now = one.now.replace(hour=3, minute=30)
+    [a, b] = one.take(3)
+    assert one.next() == ()
+    one.say(a, RESTARTING)
+    assert one.next() == (C,)
+    one.now = one.now.replace(hour=12)
+    assert one.next() == (C,)
+    assert one.state(b) is ClaimState.CLAIMED
+    assert "clock" not in one.waits()
+
+
 def test_a_start_that_fails_does_not_keep_others_down() -> None:
     """The rest of the cluster comes up; the one is tried again, and is named."""
     one = world()
@@ -324,6 +355,21 @@ def test_a_node_that_is_taken_from_the_configuration_is_waited_for_no_longer() -
     one.settle()
     assert one.state(claim) is ClaimState.EXPIRED
     assert one.next() == (B,)
+
+
+def test_one_that_will_not_come_back_is_excused() -> None:
+    """By its name alone, as nobody ever attested for it; nobody waits for it, and its claim ends."""
+    one = course()
+    [claim] = one.take()
+    one.say(claim, RESTARTING)
+    request = Request(by="operator", reason="its disk is gone", at=one.now)
+    one.keep(departures.excuse(one.crowd, A, request, force=False))
+    one.settle()
+    assert one.state(claim) is ClaimState.EXPIRED
+    assert [done(one), done(one)] == [[f"restart {B}"], [f"restart {C}"]]
+    assert list(rollout.laggards(one.crowd, ROLLING_OUT)) == []
+    with pytest.raises(NotFound):
+        departures.excuse(one.crowd, NodeName("x@h"), request, force=False)
 
 
 def test_previous_is_not_given_up_before_the_last_word() -> None:
