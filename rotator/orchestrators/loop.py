@@ -81,8 +81,7 @@ class Orchestrator:
         ours = [step.node for step in found.next if self._is_ours(step)]
         for step in found.next:
             if step.node not in ours:
-                what = f"is not one of this orchestrator's nodes, or it cannot {step.step} one"
-                self._note(step.node, what)
+                self._note(step.node, _why_not_ours(step))
         if not ours:
             return
         for claim in await self._take(ours):
@@ -91,7 +90,8 @@ class Orchestrator:
             self._carriers[claim.id] = asyncio.create_task(_carried(carrier))
 
     def _is_ours(self, step: v1.RolloutStep) -> bool:
-        return step.step in self._restarter.steps and self._restarter.handles(step.node)
+        is_fit = not _is_like_an_option(step.node)
+        return is_fit and step.step in self._restarter.steps and self._restarter.handles(step.node)
 
     async def _take(self, nodes: list[str]) -> list[v1.Claim]:
         """Asked again under the same key when the answer was lost: a claim is not left lying."""
@@ -117,6 +117,17 @@ class Orchestrator:
         ended = await asyncio.gather(*self._carriers.values(), return_exceptions=True)
         if left := sum(isinstance(one, asyncio.CancelledError) for one in ended):
             log.info("%d claims are left to the service: it sees what comes of them", left)
+
+
+def _is_like_an_option(node: str) -> bool:
+    """Whether a program such as ssh would take the name, or its host, for an option of its own."""
+    return any(part.startswith("-") for part in node.split("@", 1))
+
+
+def _why_not_ours(step: v1.RolloutStep) -> str:
+    if _is_like_an_option(step.node):
+        return "its name or host begins with -, which programs take for an option: it is left alone"
+    return f"is not one of this orchestrator's nodes, or it cannot {step.step} one"
 
 
 def is_over(found: v1.Rollout) -> bool:

@@ -23,7 +23,10 @@ while :; do
   node=$(echo "$claim" | field node) token=$(echo "$claim" | field token)
   step=$(echo "$claim" | field step)
   say() { call PUT "$rollout/claims/$id" "{\"state\": \"$1\", \"token\": $token}" | field state; }
-  [ "$(say restarting)" = restarting ] || continue  # it is over: do not touch the node
+  case $node in -*|*@-*) say failed >/dev/null; continue ;; esac  # programs take it for an option
+  if [ "$(say restarting)" != restarting ]; then  # it is over, or not now: do not touch the node
+    say released >/dev/null; sleep 5; continue
+  fi
   if "$RESTART" "$node" "$step"; then
     while [ "$(say done)" = restarting ]; do sleep 2; done  # back, healthy and soaked: done
   else
