@@ -1,6 +1,7 @@
 """Orchestrators that die, stall and race, over nodes that take their time: what must always hold.
 
-Nodes fall and are restarted by others at any moment, claimed or not, and operators hold and release.
+Nodes fall, leave as they stop and are restarted by others at any moment, claimed or not; operators hold
+and release.
 
 The world is physical: a node is up or down, and uses what it booted with. What the service knows are
 reports, which may be late. Two orchestrators follow the contract of claims, and nothing else.
@@ -109,6 +110,8 @@ class Fleet(Course):
             body.is_up = False
             assert len(self.away()) <= self.most, f"down after a restart began: {self.away()}"
             body.starts += 1
+            if self.random.random() < 0.3:  # `leave_on_stop`: its agent says so, and is gone as well
+                self.put(replace(self.cluster.members[claim.node], has_left=True))
             operator.down.add(claim.node)
             operator.acted.add(claim.id)
             self.examine()
