@@ -98,6 +98,8 @@ class Carrier:
         await self._say("restarting")
         if self.claim.state in ENDED:
             return NotNow("the claim has ended")
+        if self.claim.back_at is not None:
+            return None  # Put off at the first try, and somebody else has restarted it since.
         if self._left() < self.claim.seconds_left / 2:
             return NotNow("the answer of the service was too slow to act on it")
         log.info("%s: %s, for version %d", self.claim.node, self.claim.step, self.claim.version)

@@ -110,7 +110,9 @@ class Fleet(Course):
             body.is_up = False
             assert len(self.away()) <= self.most, f"down after a restart began: {self.away()}"
             body.starts += 1
-            if self.random.random() < 0.3:  # `leave_on_stop`: its agent says so, and is gone as well
+            if (
+                self.random.random() < 0.3
+            ):  # `leave_on_stop`: its agent says so, and is gone as well
                 self.put(replace(self.cluster.members[claim.node], has_left=True))
             operator.down.add(claim.node)
             operator.acted.add(claim.id)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from rotator.errors import RolloutRefused
+from rotator.orchestrators.carrier import Carrier
 from rotator.orchestrators.kubernetes import KubernetesRestarter
 from rotator.orchestrators.loop import Orchestrator
 from rotator.orchestrators.pods import NodeNames
+from rotator.orchestrators.restarter import Go, NotNow
 from rotator.protocol import v1
 from tests.support.virtual_time import run
 from tests.unit.orchestrators.sim import Claims, Pods, Weather
@@ -71,6 +74,44 @@ def test_a_restart_that_may_not_begin_now_is_asked_for_again_under_the_same_clai
     assert claims.refused == 100
     assert claims.renewed > 0
     assert len(claims._claims) == 2
+
+
+def test_a_node_that_is_back_before_it_was_touched_is_not_restarted() -> None:
+    """The restart was put off after it was told to begin; the service saw it back meanwhile."""
+    claim = v1.Claim(
+        id="c1", node="a@x", version=2, rotation="r", state="claimed", token=1, holder="one",
+        claimed_at="", expires_at="", seconds_left=30.0,
+    )  # fmt: skip
+    tries = []
+
+    class Service:
+        async def change(self, claim: v1.Claim, state: str, *, detail: str = "") -> v1.Claim:
+            """It is back after the first try."""
+            back_at = "2026-11-25T12:00:00Z" if tries else None
+            state = "done" if state == "done" else "restarting"
+            return replace(claim, state=state, back_at=back_at, detail=detail)
+
+    class Busy:
+        steps = frozenset({"restart"})
+
+        async def prepare(self, claim: v1.Claim) -> Go:
+            """It may go."""
+            return Go(claim.id)
+
+        async def restart(self, claim: v1.Claim, go: Go) -> NotNow:
+            """Not now."""
+            tries.append(claim.node)
+            return NotNow(f"not now: {go.handle}")
+
+        async def look(self, node: str) -> str:
+            """Nothing is known."""
+            return f"{node}?"
+
+    async def carried() -> None:
+        await Carrier(claim, service=Service(), restarter=Busy()).run()  # type: ignore[arg-type]
+
+    run(carried())
+    assert tries == ["a@x"]
 
 
 @pytest.mark.parametrize("node", ["-oProxyCommand@x", "a@-oProxyCommand"])
