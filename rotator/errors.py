@@ -179,7 +179,7 @@ class ClaimLost(Conflict):
 
 
 class RolloutPaused(Conflict):
-    """The rotation is held: no restart begins until it is released."""
+    """No restart may begin just now: renew the claim, and ask again."""
 
     code = "rollout_paused"
 

@@ -6,7 +6,7 @@ import base64
 from typing import TYPE_CHECKING
 
 from rotator.api import scheduled
-from rotator.domain import drift, membership
+from rotator.domain import agentless, drift, meaning, membership
 from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Kind
 from rotator.protocol import v1
@@ -102,6 +102,7 @@ def cluster(report: ClusterReport) -> v1.Cluster:
         current_since=_maybe(found.current.created_at if found.current else None),
         schedule=schedule,
         master=scheduled.master(report.master, now=crowd.now) if report.master else None,
+        notes=list(meaning.notes(crowd)),
     )
 
 
@@ -119,6 +120,7 @@ def _adoption(report: ClusterReport) -> v1.Adoption:
         foreign_links=sum(1 for one in awaited if membership.strangers(crowd, one)),
         left=list(crowd.expected_but_left()),
         left_but_heard=list(crowd.left_but_heard()),
+        without_agent=[str(name) for name in agentless.names(crowd)],
         findings=sum(1 for one in awaited if one.attestation and one.attestation.preflight),
     )
 

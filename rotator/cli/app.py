@@ -50,6 +50,7 @@ _MODULES: Final = {
     "losses": ("recover", "rederive"),
     "doctor": ("doctor",),
     "orchestrate": ("orchestrate",),
+    "rollout": ("rollout",),
     "": ("version", "completion"),
 }  # fmt: skip
 

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 
 def excuse(crowd: Crowd, node: NodeName, request: Request, *, force: bool) -> Change:
-    """No longer wait for a member, or for an expected node that never came."""
+    """No longer wait for a member, an expected node that never came, or one without an agent."""
     cluster = crowd.cluster
     member = cluster.members.get(node)
     if member is None:
         expect = crowd.policy.expect
-        if not isinstance(expect, frozenset) or node not in expect:
+        named = expect if isinstance(expect, frozenset) else crowd.policy.without_agent
+        if node not in named:
             raise NotFound(f"there is no member of that name in {cluster.name}")
         member = Member(name=node, joined_at=request.at, last_seen=request.at)
     elif crowd.liveness(member) in {Liveness.LIVE, Liveness.UNKNOWN} and not force:

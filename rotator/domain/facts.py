@@ -61,6 +61,7 @@ class FactKind(StrEnum):
     RESTART_DONE = "RestartDone"
     RESTART_FAILED = "RestartFailed"
     RESTART_CLAIM_EXPIRED = "RestartClaimExpired"
+    RESTART_CLAIM_RELEASED = "RestartClaimReleased"
     UNKNOWN_COOKIE_SEEN = "UnknownCookieSeen"
     RETIRED_COOKIE_SEEN = "RetiredCookieSeen"
     DRIFT_HEALED = "DriftHealed"
@@ -100,6 +101,7 @@ REPEATABLE: Final = frozenset(
         FactKind.RESTART_DONE,
         FactKind.RESTART_FAILED,
         FactKind.RESTART_CLAIM_EXPIRED,
+        FactKind.RESTART_CLAIM_RELEASED,
         FactKind.UNKNOWN_COOKIE_SEEN,
         FactKind.RETIRED_COOKIE_SEEN,
         FactKind.DRIFT_HEALED,

@@ -123,6 +123,14 @@ def test_the_missing_are_named_or_counted(expect: Expectation, missing: tuple[st
     assert a_crowd(a_cluster(members=members), a_policy(expect=expect)).missing() == missing
 
 
+def test_who_has_left_without_a_word_has_to_be_made_up_for() -> None:
+    """Of ephemeral nodes silence is all that is heard."""
+    members = [a_member(A), replace(a_member("b"), last_seen=NOW + TTL)]
+    policy = a_policy(expect=2, ephemeral=True)
+    crowd = a_crowd(a_cluster(members=members), policy, now=NOW + TTL)
+    assert crowd.missing() == ("1 more",)
+
+
 def test_excusing_an_expected_node_that_has_left_unblocks_a_count() -> None:
     """An excused member counts as one that nobody looks for any more."""
     members = [a_member(A), a_member("b", is_excused=True)]
