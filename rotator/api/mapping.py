@@ -120,6 +120,7 @@ def _adoption(report: ClusterReport) -> v1.Adoption:
         foreign_links=sum(1 for one in awaited if membership.strangers(crowd, one)),
         left=list(crowd.expected_but_left()),
         without_agent=[str(name) for name in agentless.names(crowd)],
+        left_but_heard=list(crowd.left_but_heard()),
         findings=sum(1 for one in awaited if one.attestation and one.attestation.preflight),
     )
 
@@ -233,6 +234,8 @@ def member(crowd: Crowd, found: Member) -> v1.Member:
         uses=known(said.own) if said else None,
         unknown_cookie=drift.uses_unknown_cookie(crowd.cluster, found),
         retired_cookie=drift.retired_cookie(crowd.cluster, found) is not None,
+        silent_peers=list(membership.silent_peers(crowd, found)),
+        shut_out=found.is_shut_out,
         holds=sorted(said.holds) if said else [],
         pins={peer: known(used) for peer, used in said.pins.items()} if said else {},
         links={peer: v1.Link(hidden=hidden) for peer, hidden in said.links.items()} if said else {},

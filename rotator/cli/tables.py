@@ -132,6 +132,8 @@ def cluster(found: v1.Cluster, now: datetime) -> View:
     view.append(f"members: {_members(found.adoption)} (expects {found.adoption.expects})")
     if found.adoption.left:
         view.append(f"expected, and gone in good order: {', '.join(found.adoption.left)}")
+    if found.adoption.left_but_heard:
+        view.append(f"left, and still running: {', '.join(found.adoption.left_but_heard)}")
     if found.adoption.findings:
         view.append(f"{_with_findings(found.adoption.findings)}: see `rotator nodes {found.name}`")
     view += [f"note: {one}" for one in found.notes]

@@ -54,6 +54,7 @@ class FactKind(StrEnum):
     MEMBER_EXCUSED = "MemberExcused"
     MEMBER_RETURNED = "MemberReturned"
     MEMBER_REMOVED = "MemberRemoved"
+    MEMBER_READMITTED = "MemberReadmitted"
     RESTART_CLAIMED = "RestartClaimed"
     RESTART_BEGUN = "RestartBegun"
     RESTARTED_NODE_BACK = "RestartedNodeBack"
@@ -93,6 +94,7 @@ REPEATABLE: Final = frozenset(
         FactKind.MEMBER_EXCUSED,
         FactKind.MEMBER_RETURNED,
         FactKind.MEMBER_REMOVED,
+        FactKind.MEMBER_READMITTED,
         FactKind.RESTART_CLAIMED,
         FactKind.RESTART_BEGUN,
         FactKind.RESTARTED_NODE_BACK,

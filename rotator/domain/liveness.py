@@ -111,6 +111,17 @@ class Crowd:
             return ()
         return tuple(m.name for m in self.with_liveness(Liveness.LEFT) if m.name in expect)
 
+    def left_but_heard(self) -> tuple[NodeName, ...]:
+        """Who has left in good order, and whose agent tells of a VM that runs on."""
+        return tuple(
+            member.name
+            for member in self.with_liveness(Liveness.LEFT)
+            if member.has_left
+            and member.attestation is not None
+            and member.attestation.read_from is ReadFrom.VM
+            and self.now < member.last_seen + self.policy.node_ttl
+        )
+
     def with_cluster(self, cluster: Cluster) -> Crowd:
         """The same instant, another state of the cluster."""
         return replace(self, cluster=cluster)

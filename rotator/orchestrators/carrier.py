@@ -116,7 +116,9 @@ class Carrier:
 
     async def _until_back(self) -> None:
         """Until the service says what came of it; it alone sees whether the member is back."""
-        log.info("%s: %s; it is done when the service says so", self.claim.node, _WAS[self.claim.step])
+        log.info(
+            "%s: %s; it is done when the service says so", self.claim.node, _WAS[self.claim.step]
+        )
         while self.claim.state not in ENDED:
             await self._wait()
             why = await self._restarter.look(self.claim.node)

@@ -290,6 +290,8 @@ class Adoption:
     left: list[str] = field(default_factory=list)
     #: Nodes that nobody attests for: restarted by the word of an orchestrator.
     without_agent: list[str] = field(default_factory=list)
+    #: Members that left in good order and have reported within `node_ttl` that their VM runs.
+    left_but_heard: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -391,6 +393,8 @@ class Member:
     agent: str
     preflight: list[str]
     retired_cookie: bool = False  #: `uses` is retired, discarded or revoked
+    silent_peers: list[str] = field(default_factory=list)  #: lost members that it is linked to
+    shut_out: bool = False  #: nothing that it says counts, until it is readmitted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -408,6 +412,15 @@ class Removed:
     node: str
     revoked_tokens: list[str]  #: ids
     covering_tokens: list[str]  #: ids of tokens that still cover it: patterns, or out of scope
+    covering_accounts: list[str] = field(default_factory=list)  #: ``namespace/name``, Kubernetes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readmitted:
+    """The answer to ``POST …/nodes/{node}/readmit``."""
+
+    cluster: str
+    node: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

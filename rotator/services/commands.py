@@ -237,11 +237,20 @@ class Commands:
     async def remove(
         self, name: ClusterName, node: NodeName, *, by: str, reason: str, force: bool
     ) -> Cluster:
-        """Forget a member for good; its credentials are revoked before (the caller's)."""
+        """A member is gone for good; its credentials are revoked before (the caller's)."""
 
         def decide(crowd: Crowd) -> Change:
             request = Request(by=by, reason=reason, at=crowd.now)
             return departures.remove(crowd, node, request, force=force)
+
+        return await self._changes.make(name, decide)
+
+    async def readmit(self, name: ClusterName, node: NodeName, *, by: str, reason: str) -> Cluster:
+        """Let a node that was shut out join again, as any that is new."""
+
+        def decide(crowd: Crowd) -> Change:
+            request = Request(by=by, reason=reason, at=crowd.now)
+            return departures.readmit(crowd.cluster, node, request)
 
         return await self._changes.make(name, decide)
 

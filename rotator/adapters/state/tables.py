@@ -89,6 +89,7 @@ members: Final = Table(
     Column("is_admitted", Boolean, nullable=False),
     Column("has_left", Boolean, nullable=False),
     Column("is_excused", Boolean, nullable=False),
+    Column("is_shut_out", Boolean, nullable=False),
     Column("attestation", _JSON),
     Column("asked_generation", BigInteger),
     Column("drift", _string(64)),

@@ -115,6 +115,7 @@ def test_a_cluster_is_shown_without_any_cookie():
         "findings": 0,
         "left": [],
         "without_agent": [],
+        "left_but_heard": [],
     }
     text = json.dumps(found)
     assert a_cookie(11).reveal() not in text

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -90,6 +91,19 @@ def test_the_next_silence_is_when_time_alone_changes_who_is_awaited() -> None:
     assert a_crowd(cluster, policy, now=NOW + TTL).next_silence() == NOW + hour
     assert a_crowd(cluster, policy, now=NOW + hour).next_silence() is None
     assert a_crowd(cluster, now=NOW + TTL).next_silence() is None
+
+
+def test_who_has_left_and_whose_vm_runs_on_is_named_while_it_is_heard() -> None:
+    """Nobody waits for it, and it has the cookie: it is to be stopped."""
+    members = [
+        a_member("a", an_attestation(12), has_left=True),
+        a_member("b", an_attestation(None, read_from=ReadFrom.NONE), has_left=True),
+        a_member("c", has_left=True),
+        a_member("d", an_attestation(12)),
+    ]
+    crowd = a_crowd(a_cluster(members=members))
+    assert crowd.left_but_heard() == ("a",)
+    assert replace(crowd, now=NOW + TTL).left_but_heard() == ()
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,7 @@ def upgrade() -> None:
         sa.Column("is_admitted", sa.Boolean(), nullable=False),
         sa.Column("has_left", sa.Boolean(), nullable=False),
         sa.Column("is_excused", sa.Boolean(), nullable=False),
+        sa.Column("is_shut_out", sa.Boolean(), nullable=False),
         sa.Column("attestation", sa.JSON()),
         sa.Column("asked_generation", sa.BigInteger()),
         sa.Column("drift", _string(64)),
