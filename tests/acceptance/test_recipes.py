@@ -6,12 +6,17 @@ import os
 import re
 from pathlib import Path
 
+import pytest
+
 from rotator.agent.boot_files import BootFormat
 from tests.support import places
 from tests.support.places import Place
 from tests.support.recipes import HOST, pins, place, recipe
 from tests.support.recipes import boot_file as boot_text
 from tests.support.service import free_port, wait_for
+
+# Brokers start several times each, which takes minutes on a loaded machine.
+pytestmark = pytest.mark.timeout(600)
 
 RABBITMQ = Path("/usr/lib/rabbitmq/bin")  #: without the wrapper that wants root or rabbitmq
 
@@ -153,7 +158,7 @@ def check_rabbitmq(here: Place, name: str, peers: dict[str, str], *, logs: Path,
         assert (seen.own, seen.pins) == (own, peers)
         assert own not in places.shown(seen.pid) + places.inherited(seen.pid)
         assert kept in places.shown(seen.pid)
-        succeeds(here, RABBITMQ / "rabbitmqctl", "await_startup", "--timeout", "60")
+        succeeds(here, RABBITMQ / "rabbitmqctl", "await_startup", "--timeout", "240")
         told = succeeds(here, RABBITMQ / "rabbitmqctl", "status")
         told += places.inherited(seen.pid)
         # At level debug RabbitMQ itself writes the own cookie into its log, so only pins.

@@ -189,10 +189,10 @@ def _send_unprintable(target: Target, route: Any) -> None:
         return
     headers = {"Authorization": f"Bearer {target.token(str(route.roles[0]))}"}
     sent = [(route.path, name, {422}) for name in ("before", "cluster", "rotation", "any")]
-    names = [one.name for one in operation.path_parameters]
+    names = {one.name: "none" for one in operation.path_parameters}
     sent += [(route.path.replace(f"{{{name}}}", "%00"), "", {403, 404}) for name in names]
     for path, query, wanted in sent:
-        where = path.format_map(target.names) + (f"?{query}=%00" if query else "")
+        where = path.format_map(names | target.names) + (f"?{query}=%00" if query else "")
         answer = target.session.request(
             route.method, f"{target.schema.config.base_url}{where}", headers=headers, json={}
         )

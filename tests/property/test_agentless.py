@@ -129,7 +129,7 @@ class Fleet(Course):
 def test_words_that_are_true_keep_what_the_strategy_promises(
     seed: int, strategy: Strategy, most: int
 ) -> None:
-    """Rolling: no more down than may be. stop_the_world: never two versions up. Both: an end."""
+    """Rolling has no more down than may be, stop_the_world never two versions up, and both end."""
     course = Fleet(Random(seed), strategy, most=most)
     for _ in range(50):
         course.step()

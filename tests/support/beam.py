@@ -29,6 +29,11 @@ def need_erl() -> None:
     pytest.skip("erl and epmd are not installed")
 
 
+def _is_stopped(thread: Path) -> bool:
+    """Whether it stands still: its state, after the name in brackets, is T (proc_pid_stat(5))."""
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 @dataclass
 class Program:
     """A process with a folder of its own; it is ended by its own pid."""
@@ -50,6 +55,8 @@ class Program:
     def pause(self) -> None:
         """Let it stand still, with its connections open."""
         self.process.send_signal(signal.SIGSTOP)
+        threads = Path(f"/proc/{self.process.pid}/task")
+        self.wait_until(lambda: all(map(_is_stopped, threads.iterdir())))
 
     def wait_until(self, is_up: object) -> None:
         """Wait until `is_up()` holds; the log is the error if it does not come to that."""

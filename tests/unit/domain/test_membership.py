@@ -424,7 +424,7 @@ def test_an_excused_member_that_leaves_does_not_return() -> None:
 
 
 def test_a_link_to_a_member_is_none_to_a_stranger_but_a_hidden_one_is() -> None:
-    """Nor is one to whom nobody waits for: nothing tells who it is. In an emergency nobody is known."""
+    """Nor is one to whom nobody waits for known, as nothing tells who it is, nor anybody in an emergency."""
     links = {"b": False, "c": True, "x": False}
     a = a_member("a", an_attestation(foreign_links=("b", "c", "d", "x"), links=links))
     others = [
