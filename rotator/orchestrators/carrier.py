@@ -34,6 +34,7 @@ class Carrier:
         self._service = service
         self._restarter = restarter
         self._heard_at = _now()  # before the request was answered, so on the safe side
+        self.is_restarting = False  #: the restart runs, whatever has become of the claim
         self._begun: Go | None = None  #: what a restart was tried of
         self._told = ""
         self._pause = _PAUSES[0]
@@ -82,6 +83,7 @@ class Carrier:
         log.info("%s: restarting, for version %d", self.claim.node, self.claim.version)
         self._begun = go
         restart = asyncio.ensure_future(self._restarter.restart(self.claim, go))
+        self.is_restarting = True
         try:
             while not (await asyncio.wait({restart}, timeout=self._renewal()))[0]:
                 await self._renew("restarting")
@@ -89,6 +91,8 @@ class Carrier:
             # Once begun it is not left half done: the end of this program waits for it.
             await asyncio.wait({restart})
             raise
+        finally:
+            self.is_restarting = False
         return restart.result()
 
     # --- after ------------------------------------------------------------------------------
