@@ -14,11 +14,14 @@ from tests.support.parts import RABBITMQ, need
 from tests.support.quorum import Quorum, watching_quorum
 from tests.support.rabbitmq_restarts import Hosts, hosts
 from tests.support.rabbitmq_rotation import RotatedRabbits, rotated_rabbitmq
+from tests.support.service import wait_for
 
 # Two minutes on an idle machine, most of it boots; brokers boot slowly on a loaded one.
 pytestmark = pytest.mark.timeout(1800)
 
-IS_FULL = os.environ.get("ROTATOR_TESTS") == "full"
+full = pytest.mark.skipif(
+    os.environ.get("ROTATOR_TESTS") != "full", reason="with ROTATOR_TESTS=full"
+)
 MOMENT = 0.01  #: how likely it is at each look that the next one dies: after some seconds
 ROLLOUT = {"max_unavailable": 1, "soak": "0", "claim_ttl": "20s", "restart_timeout": "10m"}
 
@@ -87,7 +90,7 @@ def test_brokers_are_restarted_one_at_a_time_and_the_queue_keeps_its_majority(
         assert secret not in orchestrator.output()
 
 
-@pytest.mark.skipif(not IS_FULL, reason="with ROTATOR_TESTS=full")
+@full
 @pytest.mark.parametrize("seed", range(3))
 def test_whoever_dies_the_queue_keeps_its_majority(rabbits: RotatedRabbits, seed: int) -> None:
     """Orchestrators, the service and a broker at random moments: no broker is restarted twice, nothing is lost."""
@@ -150,3 +153,22 @@ def strike(
             quorum.wait_whole()  # whoever was about to be restarted just then is next
         died[victim] += 1
     return died, crashed
+
+
+@full
+def test_the_watch_sees_a_majority_that_is_lost(rabbits: RotatedRabbits) -> None:
+    """Planted: two brokers are killed at once."""
+    with traffic(rabbits.brokers.ports) as messages:
+        messages.wait_confirmed(1)
+    pair = rabbits.names[:2]
+    with watching_quorum(tuple(rabbits.brokers.nodes.values()), QUEUE) as quorum:
+        quorum.wait_whole()
+        for name in pair:
+            rabbits.brokers[name].kill()
+        wait_for("it is seen", lambda: quorum.lost, seconds=120)
+        for name in pair:
+            rabbits.brokers[name].start()
+        for name in pair:
+            rabbits.brokers[name].wait_up()
+        quorum.wait_whole()
+    rabbits.brokers.wait_whole()
