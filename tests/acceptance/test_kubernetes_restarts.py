@@ -177,7 +177,7 @@ def test_whoever_dies_at_random_moments_each_pod_goes_once(
 def test_two_pods_go_at_once_where_two_may_be_away(
     five: PodFleet, tmp_path: Path, management: str
 ) -> None:
-    """Each once and never three; who is up stays linked to whoever is up. A real set is made so, not changed."""
+    """Each once and never three; who is up stays linked to whoever is up (a real set is made so, not changed)."""
     before, fleet = five.fleet.current(), five.fleet
     both = stateful_set(PODS, podManagementPolicy=management), budget(maxUnavailable=2)
     five.kubernetes.apply(*both)

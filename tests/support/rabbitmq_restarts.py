@@ -24,7 +24,7 @@ from tests.support.service import wait_for
 
 PROGRAM = RECIPES / "rabbitmq" / "restart-node"
 #: For a restart: the broker's end, `agent boot`, its start, and whoever else has the machine.
-LONG = 600.0
+LONG = 900.0
 
 _SSH = """\
 #!/bin/sh
@@ -92,7 +92,12 @@ class Hosts:
                 ask.unlink()
             return False
 
-        wait_for("every restart is done", is_over, seconds=LONG)
+        try:
+            wait_for("every restart is done", is_over, seconds=LONG)
+        except AssertionError as error:
+            found = self.rabbits.service.get(f"clusters/{CLUSTER}/rollout")
+            said = [one.output()[-2000:] for one in self.orchestrators]
+            raise AssertionError(f"{error}: {found['waiting']}\n" + "\n".join(said)) from None
 
     def asks(self) -> list[Path]:
         """One for each `systemctl restart` that waits."""
