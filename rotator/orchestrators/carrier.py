@@ -126,7 +126,7 @@ class Carrier:
         except ClaimOver:
             if state != "restarting":
                 raise
-            self._tell("the claim is over, and its restart cannot be taken back")
+            self._tell("the claim is over; the restart that has begun goes on")
         except RotatorError as error:
             self._tell(str(error))
 
