@@ -105,6 +105,7 @@ class BeamPods:
 
     def _again(self, name: str) -> None:
         with self._turns[name]:
+            self.fleet.mesh[name].kill()  # what is left of a process that has ended
             self.fleet.mesh.restart(name, connect=False)
             _patiently(lambda: self.fleet.readmit(name))
 
