@@ -14,7 +14,7 @@
     │   ├── StaleGeneration · WrongFingerprint
     │   ├── MemberIsLive · TooManyMembers · NoSchedule
     │   └── ClaimLost · RolloutPaused
-    ├── NotAuthenticated · NotAllowed · IdentityAway
+    ├── NotAuthenticated · NotAllowed (NodeShutOut) · IdentityAway
     ├── SecretStoreError           the secrets manager; `is_transient` says whether to try again
     │   ├── StoreUnreachable · StoreSealed · StoreBusy                  (transient)
     │   ├── StoreConflict          compare-and-set lost: read back and look  (transient)
@@ -179,7 +179,7 @@ class ClaimLost(Conflict):
 
 
 class RolloutPaused(Conflict):
-    """The rotation is held: no restart begins until it is released."""
+    """No restart may begin just now: renew the claim, and ask again."""
 
     code = "rollout_paused"
 
@@ -200,6 +200,12 @@ class NotAllowed(RotatorError):
     """This token does not give that right."""
 
     code = "not_allowed"
+
+
+class NodeShutOut(NotAllowed):
+    """This node is shut out of the cluster, whatever token it shows; an operator may readmit it."""
+
+    code = "shut_out"
 
 
 class SecretStoreError(RotatorError):

@@ -117,6 +117,9 @@ async def _knock(request: Request, service: TokenService) -> Principal:
     except NotAuthenticated:
         throttle.failed(address, credentials)
         raise
+    except BaseException:  # Whatever a stranger's request leads to is no way to ask more often.
+        throttle.unclear(address, credentials)
+        raise
     throttle.passed(credentials, is_shared=tokens.ANY in principal.token.nodes)
     return principal
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import resource
 from collections import Counter
-from typing import Final
+from typing import Final, Protocol
 
 #: File descriptors that are no connection: the state store, the secrets manager, logs.
 _OWN_FILES: Final = 128
@@ -33,33 +33,56 @@ def network(address: str) -> str:
     return address
 
 
+class Guest(Protocol):
+    """A connection that is in."""
+
+    def give_way(self) -> bool:
+        """Go at once, and `leave`, if it is idle; whether it did."""
+        ...
+
+
 class Doors:
     """Counts connections; what it keeps is as large as what is connected, and no larger."""
 
-    def __init__(self, *, per_address: int = 0, in_all: int = 0) -> None:
+    def __init__(self, *, per_address: int = 0, in_all: int = 0, makes_room: bool = False) -> None:
         self.per_address = per_address  #: 0: no limit; may change while serving
         self.in_all = in_all  #: 0: no limit
+        self._makes_room = makes_room  #: whoever has been idle for longest goes for a newcomer
         self._by_place: Counter[str] = Counter()
+        self._guests: dict[Guest, str] = {}  #: in the order in which they came
         self.open = 0  #: connections just now
 
-    def enter(self, address: str) -> bool:
+    def enter(self, address: str, guest: Guest | None = None) -> bool:
         """Whether one more may come in; who did calls `leave` once."""
         place = network(address)
-        if self.in_all and self.open >= self.in_all:
+        is_full = self.per_address and self._by_place[place] >= self.per_address
+        if is_full and not self._room_at(place):
             return False
-        if self.per_address and self._by_place[place] >= self.per_address:
+        if self.in_all and self.open >= self.in_all and not self._room_at(None):
             return False
         self.open += 1
         self._by_place[place] += 1
+        if self._makes_room and guest is not None:
+            self._guests[guest] = place
         return True
 
-    def leave(self, address: str) -> None:
+    def leave(self, address: str, guest: Guest | None = None) -> None:
         """One that came in is gone."""
         place = network(address)
         self.open -= 1
         self._by_place[place] -= 1
         if not self._by_place[place]:
             del self._by_place[place]
+        if guest is not None:
+            self._guests.pop(guest, None)
+
+    def _room_at(self, place: str | None) -> bool:
+        """Whether the oldest that is idle has gone, from that place or from any."""
+        return any(
+            guest.give_way()
+            for guest, at in tuple(self._guests.items())
+            if place is None or at == place
+        )
 
 
 def room() -> int:
@@ -74,5 +97,9 @@ def room() -> int:
 
 
 def of_health() -> Doors:
-    """Those of the health port: whoever reaches it needs no token, and must not take our files."""
-    return Doors(per_address=_HEALTH_PER_ADDRESS, in_all=_HEALTH_IN_ALL)
+    """Those of the health port: whoever reaches it needs no token, and must not take our files.
+
+    Nor must he keep a probe out, which would have the service restarted: a newcomer is answered at
+    once and goes, and who only stays gives way to it.
+    """
+    return Doors(per_address=_HEALTH_PER_ADDRESS, in_all=_HEALTH_IN_ALL, makes_room=True)

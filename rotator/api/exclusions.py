@@ -43,16 +43,22 @@ async def shut_out(
     found = await services.tokens.revoke_for_nodes(
         cluster, names, scope=principal.token.clusters, by=principal.id, reason=reason
     )
-    workloads = services.tokens.workloads
-    accounts = () if workloads is None else workloads.covering(cluster)
     return [
         *(
-            f"token {row.id} is for {row.nodes} and still covers a node that is excluded"
+            f"token {row.id} is for {row.nodes}: the node that is excluded is refused with it, too,"
+            " but whoever read it there may speak for others; issue a new one and revoke it"
             for row in found.covering
         ),
         *(
-            f"pods of the Kubernetes service account {one.namespace}/{one.account} speak for"
-            f" {one.nodes}: the service cannot revoke that; delete the pod of a node that is excluded"
-            for one in accounts
+            f"pods of the Kubernetes service account {account} that speak for a node that is"
+            " excluded are refused, new ones of the same name, too: `rotator readmit` ends it"
+            for account in accounts(services, cluster)
         ),
     ]
+
+
+def accounts(services: Services, cluster: ClusterName) -> list[str]:
+    """Service accounts, ``namespace/name``, whose pods speak for nodes of the cluster."""
+    workloads = services.tokens.workloads
+    found = () if workloads is None else workloads.covering(cluster)
+    return [f"{one.namespace}/{one.account}" for one in found]

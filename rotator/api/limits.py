@@ -99,7 +99,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         """The head is awaited from now on."""
         super().connection_made(transport)
         self._arm(self.head_deadline)
-        self._is_in = self.doors.enter(self._address)
+        self._is_in = self.doors.enter(self._address, self)
         if not self._is_in:
             self._refuse(_TOO_MANY)
 
@@ -108,10 +108,19 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._is_lost = True
         if self._is_in:
             self._is_in = False
-            self.doors.leave(self._address)
+            self.doors.leave(self._address, self)
         self._disarm()
         self._taken()
         super().connection_lost(exc)
+
+    def give_way(self) -> bool:
+        """Go for a newcomer, unless an answer is being made."""
+        if self._is_answering or not self._is_in:
+            return False
+        self._is_in = False
+        self.doors.leave(self._address, self)
+        self.transport.abort()
+        return True
 
     def data_received(self, data: bytes) -> None:
         """Count what belongs to a head that is not complete."""

@@ -6,7 +6,7 @@ import base64
 from typing import TYPE_CHECKING
 
 from rotator.api import scheduled
-from rotator.domain import drift, membership
+from rotator.domain import agentless, drift, meaning, membership
 from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Kind
 from rotator.protocol import v1
@@ -102,6 +102,7 @@ def cluster(report: ClusterReport) -> v1.Cluster:
         current_since=_maybe(found.current.created_at if found.current else None),
         schedule=schedule,
         master=scheduled.master(report.master, now=crowd.now) if report.master else None,
+        notes=list(meaning.notes(crowd)),
     )
 
 
@@ -118,6 +119,8 @@ def _adoption(report: ClusterReport) -> v1.Adoption:
         expects=_expects(crowd.policy.expect),
         foreign_links=sum(1 for one in awaited if membership.strangers(crowd, one)),
         left=list(crowd.expected_but_left()),
+        left_but_heard=list(crowd.left_but_heard()),
+        without_agent=[str(name) for name in agentless.names(crowd)],
         findings=sum(1 for one in awaited if one.attestation and one.attestation.preflight),
     )
 
@@ -231,6 +234,8 @@ def member(crowd: Crowd, found: Member) -> v1.Member:
         uses=known(said.own) if said else None,
         unknown_cookie=drift.uses_unknown_cookie(crowd.cluster, found),
         retired_cookie=drift.retired_cookie(crowd.cluster, found) is not None,
+        silent_peers=list(membership.silent_peers(crowd, found)),
+        shut_out=found.is_shut_out,
         holds=sorted(said.holds) if said else [],
         pins={peer: known(used) for peer, used in said.pins.items()} if said else {},
         links={peer: v1.Link(hidden=hidden) for peer, hidden in said.links.items()} if said else {},

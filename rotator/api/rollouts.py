@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rotator.api.mapping import instant
+from rotator.domain import agentless, meaning
+from rotator.domain.claim import Step
 from rotator.protocol import v1
 
 if TYPE_CHECKING:
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
     from rotator.domain.claim import Claim
     from rotator.domain.cluster import Blocker, Cluster
+    from rotator.domain.ids import NodeName
     from rotator.services.claims import RolloutReport
 
 _HOT = "hot"
@@ -21,7 +24,7 @@ def rollout(report: RolloutReport) -> v1.Rollout:
     """A rollout; its revision is the cluster's."""
     crowd, outlook = report.crowd, report.outlook
     cluster, policy = crowd.cluster, crowd.policy
-    rotation = cluster.rotation if outlook.version is not None else None
+    rotation = cluster.rotation
     return v1.Rollout(
         cluster=cluster.name,
         revision=cluster.revision,
@@ -31,20 +34,24 @@ def rollout(report: RolloutReport) -> v1.Rollout:
         version=outlook.version,
         is_paused=rotation is not None and rotation.is_held,
         max_unavailable=policy.rollout.max_unavailable,
-        next=[_step(cluster, node, outlook.version) for node in outlook.next if outlook.version],
+        next=[_step(report, node, outlook.version) for node in outlook.next if outlook.version],
         under_way=[claim(one, now=crowd.now) for one in cluster.open_claims()],
         waiting=[_wait(cluster, blocker) for blocker in outlook.waiting],
         unavailable=[str(name) for name in outlook.unavailable],
         restarted=outlook.restarted,
-        members=len(crowd.awaited()),
+        members=outlook.members,
+        without_agent=[str(name) for name in agentless.names(crowd)],
+        notes=list(meaning.notes(crowd)),
     )
 
 
-def _step(cluster: Cluster, node: str, version: int | None) -> v1.RolloutStep:
-    rotation = cluster.rotation
+def _step(report: RolloutReport, node: NodeName, version: int) -> v1.RolloutStep:
+    rotation, step = report.crowd.cluster.rotation, report.outlook.next[node]
     back = " again" if rotation is not None and rotation.is_rollback else ""
     reason = f"its next start takes version {version}{back}"
-    return v1.RolloutStep(node=node, version=version or 0, reason=reason)
+    if step is Step.STOP:
+        reason = "none starts before all are stopped"
+    return v1.RolloutStep(node=node, version=version, reason=reason, step=str(step))
 
 
 def _wait(cluster: Cluster, blocker: Blocker) -> v1.RolloutWait:
@@ -71,6 +78,7 @@ def claim(one: Claim, *, now: datetime) -> v1.Claim:
         state=str(one.state),
         token=one.token,
         holder=one.holder,
+        step=str(one.step),
         claimed_at=instant(one.claimed_at),
         expires_at=instant(one.expires_at),
         seconds_left=round(left, 3),

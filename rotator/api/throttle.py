@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar
 
 from rotator.api.doors import network
 from rotator.errors import RotatorError
+from rotator.services.allowance import Allowance
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator
@@ -98,22 +99,6 @@ class _Kept(Generic[_K, _V]):
         self._found.pop(key, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """A token bucket: *left* of *burst* at an instant of the monotonic clock."""
-
-    left: float
-    at: float
-
-    def refilled(self, now: float, *, rate: float, burst: float) -> Allowance:
-        """As it is *now*."""
-        return Allowance(min(burst, self.left + max(now - self.at, 0.0) * rate), now)
-
-    def minus(self, amount: float) -> Allowance:
-        """With so much taken out; it does not fall below nothing."""
-        return Allowance(max(self.left - amount, 0.0), self.at)
-
-
 class Throttle:
     """Allowances of tokens and addresses; with no limits it lets everything through."""
 
@@ -160,6 +145,12 @@ class Throttle:
         digest = _digest(credentials)
         if digest is not None:
             self._good.drop(digest)
+
+    def unclear(self, address: str, credentials: str) -> None:
+        """Nobody could tell whether its token is good: counted like `failed`, unless it was before."""
+        digest = _digest(credentials)
+        if digest is None or self._good.get(digest) is None:
+            self.failed(address, credentials)
 
     def passed(self, credentials: str, *, is_shared: bool) -> None:
         """It came with a good token."""

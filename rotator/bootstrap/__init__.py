@@ -164,7 +164,7 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
             tokens=state.tokens,
             states=state.clusters,
             wakeups=wakeups,
-            workloads=_workloads(stack, settings),
+            workloads=_workloads(stack, settings, crowds),
         )
         changes = Changes(
             states=state.clusters,
@@ -228,8 +228,8 @@ async def open_service(settings: Settings, *, closing: asyncio.Event) -> AsyncIt
         )
 
 
-def _workloads(stack: AsyncExitStack, settings: Settings) -> Workloads | None:
-    found = parts.workloads(settings)
+def _workloads(stack: AsyncExitStack, settings: Settings, crowds: Crowds) -> Workloads | None:
+    found = parts.workloads(settings, on_away=lambda now: crowds.nobody_heard(now=now))
     if found is None:
         return None
     stack.push_async_callback(found[1])

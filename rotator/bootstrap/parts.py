@@ -18,7 +18,7 @@ from rotator.settings.state_stores import PostgresStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from rotator.adapters.state.postgres.server import Server
     from rotator.adapters.state.store import State
@@ -47,7 +47,9 @@ def limits(settings: Settings) -> Limits:
     )
 
 
-def workloads(settings: Settings) -> tuple[Workloads, Callable[[], Awaitable[None]]] | None:
+def workloads(
+    settings: Settings, *, on_away: Callable[[datetime], None]
+) -> tuple[Workloads, Callable[[], Awaitable[None]]] | None:
     """Who may show a token of the platform, and what closes it; None: nobody."""
     chosen = settings.kubernetes
     if chosen is None:
@@ -71,7 +73,7 @@ def workloads(settings: Settings) -> tuple[Workloads, Callable[[], Awaitable[Non
         )
         for one in chosen.identities
     )
-    made = Workloads(reviewer, audience=chosen.audience, identities=identities)
+    made = Workloads(reviewer, audience=chosen.audience, identities=identities, on_away=on_away)
     return made, reviewer.close
 
 

@@ -44,12 +44,13 @@ _MODULES: Final = {
         "init", "import", "abort", "rollback", "hold", "release", "extend-grace", "end-grace",
     ),
     "schedules": ("pause", "resume"),
-    "nodes": ("nodes", "excuse", "leave", "remove"),
+    "nodes": ("nodes", "excuse", "leave", "remove", "readmit"),
     "tokens": ("token",),
     "server": ("serve", "demo", "master"),
     "losses": ("recover", "rederive"),
     "doctor": ("doctor",),
     "orchestrate": ("orchestrate",),
+    "rollout": ("rollout",),
     "": ("version", "completion"),
 }  # fmt: skip
 

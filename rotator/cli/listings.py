@@ -60,8 +60,12 @@ def member(found: v1.Member, now: datetime) -> View:
         f"joined {when(found.joined_at)}; read from {maybe(found.read_from)}",
         f"otp {maybe(found.otp_release)}, agent {maybe(found.agent)}",
     ]
+    if found.shut_out:
+        view.append("shut out: it is refused, whatever it shows, until `rotator readmit`")
     if found.foreign_links:
         view.append(f"foreign links: {', '.join(found.foreign_links)}")
+    if found.silent_peers:
+        view.append(f"linked, agent silent: {', '.join(found.silent_peers)}")
     view += [f"preflight: {one}" for one in found.preflight]
     peers = sorted(found.pins.keys() | found.links.keys())
     rows = [
@@ -82,6 +86,10 @@ def removed(found: v1.Removed) -> View:
         view.append(f"revoked tokens: {', '.join(found.revoked_tokens)}")
     if found.covering_tokens:
         view.append(f"still covered by the tokens: {', '.join(found.covering_tokens)}")
+    if found.covering_accounts:
+        accounts = ", ".join(found.covering_accounts)
+        view.append(f"spoken for by pods of the Kubernetes service accounts: {accounts}")
+    view.append("it is refused, whatever it shows, until `rotator readmit`")
     return view
 
 

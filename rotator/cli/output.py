@@ -196,6 +196,7 @@ _NEXT: Final = {
     "member_is_live": "add --force if nobody shall wait for it all the same",
     "already_initialised": "replace its cookie with `rotator rotate`",
     "already_done": "revoke it (`rotator token list`) and make another one",
+    "shut_out": "`rotator readmit` lets a node join again that was excluded or removed",
     "frozen": "`rotator status CLUSTER` says what does not agree",
 }
 

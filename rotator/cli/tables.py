@@ -77,6 +77,8 @@ def when(text: str | None) -> str:
 
 
 def _members(found: v1.Adoption) -> str:
+    if not found.members and found.without_agent:
+        return f"{len(found.without_agent)} without agent"
     if not found.members and found.expects == "none":
         return "none"
     if not found.members:
@@ -84,7 +86,8 @@ def _members(found: v1.Adoption) -> str:
     lost = f", {found.lost} lost" if found.lost else ""
     left = f", {len(found.left)} left" if found.left else ""
     foreign = f", {found.foreign_links} with foreign links" if found.foreign_links else ""
-    return f"{found.on_current}/{found.members} on current{lost}{left}{foreign}"
+    silent = f", {len(found.without_agent)} without agent" if found.without_agent else ""
+    return f"{found.on_current}/{found.members} on current{lost}{left}{foreign}{silent}"
 
 
 def _with_findings(count: int) -> str:
@@ -129,8 +132,11 @@ def cluster(found: v1.Cluster, now: datetime) -> View:
     view.append(f"members: {_members(found.adoption)} (expects {found.adoption.expects})")
     if found.adoption.left:
         view.append(f"expected, and gone in good order: {', '.join(found.adoption.left)}")
+    if found.adoption.left_but_heard:
+        view.append(f"left, and still running: {', '.join(found.adoption.left_but_heard)}")
     if found.adoption.findings:
         view.append(f"{_with_findings(found.adoption.findings)}: see `rotator nodes {found.name}`")
+    view += [f"note: {one}" for one in found.notes]
     view += schedules.by_the_clock(found, now)
     if found.rotation:
         view += rotation(found.rotation, now)

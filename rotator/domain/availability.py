@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rotator.domain import adoption, drift
+from rotator.domain import adoption, agentless, drift
 from rotator.domain.claim import ClaimState
 from rotator.domain.cluster import ReadFrom
 from rotator.domain.liveness import Liveness
@@ -45,15 +45,55 @@ def unavailable(crowd: Crowd) -> dict[NodeName, str]:
     claimed = {claim.node for claim in crowd.cluster.open_claims()}
     found = {}
     for name, member in sorted(crowd.cluster.members.items()):
-        if crowd.liveness(member) in GONE:
+        if member.is_excused:
             continue
-        why = "under claim" if name in claimed else why_unavailable(crowd, member)
+        why = "under claim" if name in claimed else _why_away(crowd, member)
         if why is not None:
             found[name] = why
+    for name in agentless.names(crowd):
+        if name in claimed:
+            found[name] = "under claim"
+        elif agentless.may_be_down(crowd, name):
+            found[name] = "not known to have come up"
     if isinstance(crowd.policy.expect, frozenset):
         absent = crowd.policy.expect - crowd.cluster.members.keys()
         found |= dict.fromkeys(sorted(absent), "never attested")
     return found
+
+
+def _why_away(crowd: Crowd, member: Member) -> str | None:
+    """As `why_unavailable`; of those that have left, who is expected to come back."""
+    if crowd.liveness(member) is not Liveness.LEFT:
+        return why_unavailable(crowd, member)
+    is_expected = member.name in crowd.expected_but_left()
+    return "has left, and is expected by name" if is_expected else None
+
+
+def unavailable_beside(crowd: Crowd, claim: Claim) -> dict[NodeName, str]:
+    """Who is unavailable but for the node of *claim*, and for those whose restarts begin after it.
+
+    So of two that wait for a place the one that was claimed first gets it.
+    """
+    after = {
+        other.node
+        for other in crowd.cluster.open_claims()
+        if other.state is ClaimState.CLAIMED and other.token > claim.token
+    }
+    waiting = {name for name in after if _is_known_to_be_up(crowd, name)}
+    passed = {claim.node, *waiting}
+    return {name: why for name, why in unavailable(crowd).items() if name not in passed}
+
+
+def _is_known_to_be_up(crowd: Crowd, name: NodeName) -> bool:
+    member = crowd.cluster.members.get(name)
+    if member is None:
+        return not agentless.may_be_down(crowd, name)
+    return crowd.liveness(member) not in GONE and why_unavailable(crowd, member) is None
+
+
+def up(crowd: Crowd) -> int:
+    """How many members are known to be up."""
+    return sum(_is_known_to_be_up(crowd, name) for name in crowd.cluster.members)
 
 
 def why_unavailable(crowd: Crowd, member: Member) -> str | None:

@@ -4,7 +4,10 @@
 
     claimed ─► restarting ─► done          the member is back, healthy and soaked: by evidence alone
        │           ├───────► failed        who holds it gave up, or the node came back as it was
-       └───────────┴───────► expired       nobody renewed it in time, or there is nothing to restart
+       ├───────────┴───────► expired       nobody renewed it in time, or there is nothing to restart
+       └───────────────────► released      who held it gave it back before it touched the node
+
+Of a node without an agent there is no evidence: it is done when its holder says so.
 """
 
 from __future__ import annotations
@@ -27,6 +30,15 @@ class ClaimState(StrEnum):
     DONE = "done"
     FAILED = "failed"
     EXPIRED = "expired"
+    RELEASED = "released"  #: given back before the node was touched: no attempt
+
+
+class Step(StrEnum):
+    """What is to be done with the node."""
+
+    RESTART = "restart"
+    STOP = "stop"  #: `stop_the_world`: it must not run before all of them are stopped …
+    START = "start"  #: … and starts only then
 
 
 OPEN: Final = frozenset({ClaimState.CLAIMED, ClaimState.RESTARTING})
@@ -43,6 +55,7 @@ class Claim:
     state: ClaimState
     token: int  #: fencing token: above those of all claims of the cluster before it
     holder: str
+    step: Step = Step.RESTART
     claimed_at: datetime
     expires_at: datetime  #: by the state store's clock
     restarting_at: datetime | None = None  #: when its holder said that it begins
@@ -50,6 +63,7 @@ class Claim:
     ended_at: datetime | None = None
     detail: str = ""  #: why it failed or expired
     links: tuple[NodeName, ...] = ()  #: whom the node was linked to when it was claimed
+    up: int = 0  #: how many members were up when it was claimed, its node among them
     is_forgiven: bool = False  #: an operator lets the node be tried again
 
     @property

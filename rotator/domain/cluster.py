@@ -94,6 +94,8 @@ class Member:
     drift: Fingerprint | None = None  #: the cookie of the last drift seen, until it is healed
     has_left: bool = False
     is_excused: bool = False
+    #: By an emergency or a removal: nothing that it says counts until an operator readmits it.
+    is_shut_out: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -260,11 +260,14 @@ def _supersede(cluster: Cluster, request: Request) -> tuple[Cluster, Rotation | 
 def _exclude(
     cluster: Cluster, request: Request, names: tuple[NodeName, ...]
 ) -> tuple[Cluster, list[Fact]]:
-    """Members that cannot attest any more: nobody waits for them, and their links are cut."""
+    """Members that are shut out: nobody waits for them, and their links are cut."""
     facts = []
     for name in names:
         member = cluster.members.get(name)
-        if member is not None and not member.is_excused:
-            cluster = cluster.with_member(replace(member, is_excused=True, is_admitted=False))
-            facts.append(fact_of(FactKind.MEMBER_EXCUSED, request, None, node=name, forced=True))
+        if member is None or member.is_shut_out:
+            continue
+        out = replace(member, is_excused=True, is_shut_out=True, is_admitted=False)
+        cluster = cluster.with_member(out)
+        told = {"node": name, "forced": True, "shut_out": True}
+        facts.append(fact_of(FactKind.MEMBER_EXCUSED, request, None, **told))
     return cluster, facts

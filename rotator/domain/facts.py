@@ -54,12 +54,14 @@ class FactKind(StrEnum):
     MEMBER_EXCUSED = "MemberExcused"
     MEMBER_RETURNED = "MemberReturned"
     MEMBER_REMOVED = "MemberRemoved"
+    MEMBER_READMITTED = "MemberReadmitted"
     RESTART_CLAIMED = "RestartClaimed"
     RESTART_BEGUN = "RestartBegun"
     RESTARTED_NODE_BACK = "RestartedNodeBack"
     RESTART_DONE = "RestartDone"
     RESTART_FAILED = "RestartFailed"
     RESTART_CLAIM_EXPIRED = "RestartClaimExpired"
+    RESTART_CLAIM_RELEASED = "RestartClaimReleased"
     UNKNOWN_COOKIE_SEEN = "UnknownCookieSeen"
     RETIRED_COOKIE_SEEN = "RetiredCookieSeen"
     DRIFT_HEALED = "DriftHealed"
@@ -92,12 +94,14 @@ REPEATABLE: Final = frozenset(
         FactKind.MEMBER_EXCUSED,
         FactKind.MEMBER_RETURNED,
         FactKind.MEMBER_REMOVED,
+        FactKind.MEMBER_READMITTED,
         FactKind.RESTART_CLAIMED,
         FactKind.RESTART_BEGUN,
         FactKind.RESTARTED_NODE_BACK,
         FactKind.RESTART_DONE,
         FactKind.RESTART_FAILED,
         FactKind.RESTART_CLAIM_EXPIRED,
+        FactKind.RESTART_CLAIM_RELEASED,
         FactKind.UNKNOWN_COOKIE_SEEN,
         FactKind.RETIRED_COOKIE_SEEN,
         FactKind.DRIFT_HEALED,

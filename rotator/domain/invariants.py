@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rotator.domain import adoption, rollout
+from rotator.domain import adoption, agentless, rollout
 from rotator.domain.cluster import LEAP, ReadFrom
 from rotator.domain.rotation import NEXT, Kind, Phase
 from rotator.domain.version import NEXT as NEXT_STAGES
@@ -59,6 +59,7 @@ def nothing_used_is_refused(crowd: Crowd, change: Change) -> str | None:
     """3: previous is given up only when no live, unexcused member uses it, for itself or a pair.
 
     Checked where it stops being accepted, on entering `retiring`; an emergency gives up at once.
+    Of a node without an agent there has to be the word that it was started with the other one.
     """
     before, after = crowd.cluster.rotation, change.cluster.rotation
     if before is None or after is None or after.kind is Kind.EMERGENCY:
@@ -68,6 +69,9 @@ def nothing_used_is_refused(crowd: Crowd, change: Change) -> str | None:
     for number in after.refused:
         for member in adoption.users(crowd, number):
             return f"version {number} is still used by {member.name}"
+    version = rollout.target(crowd)
+    for name in () if version is None else agentless.turn(crowd, version):
+        return f"nobody said that {name}, which has no agent, was restarted"
     return None
 
 

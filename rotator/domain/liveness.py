@@ -93,14 +93,14 @@ class Crowd:
     def missing(self) -> tuple[str, ...]:
         """Whom the cluster expects and who never attested: names, or how many.
 
-        A name that has left in good order or is excused is not missing; of a number, one that
-        has left has to be made up for, since nobody can know which others were meant.
+        A name that has left or is excused is not missing; of a number, one that has left, in good
+        order or without a word, has to be made up for: nobody can know which others were meant.
         """
         expect, members = self.policy.expect, self.cluster.members
         if expect is None:
             return ()
         if isinstance(expect, int):
-            short = expect - sum(not member.has_left for member in members.values())
+            short = expect - sum(self.liveness(m) is not Liveness.LEFT for m in members.values())
             return (f"{short} more",) if short > 0 else ()
         return tuple(sorted(expect - members.keys()))
 
@@ -110,6 +110,17 @@ class Crowd:
         if not isinstance(expect, frozenset):
             return ()
         return tuple(m.name for m in self.with_liveness(Liveness.LEFT) if m.name in expect)
+
+    def left_but_heard(self) -> tuple[NodeName, ...]:
+        """Who has left in good order, and whose agent tells of a VM that runs on."""
+        return tuple(
+            member.name
+            for member in self.with_liveness(Liveness.LEFT)
+            if member.has_left
+            and member.attestation is not None
+            and member.attestation.read_from is ReadFrom.VM
+            and self.now < member.last_seen + self.policy.node_ttl
+        )
 
     def with_cluster(self, cluster: Cluster) -> Crowd:
         """The same instant, another state of the cluster."""

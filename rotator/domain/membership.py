@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from rotator.domain import adoption, drift, joining
 from rotator.domain.cluster import LEAP, Ahead, Attestation, Change, Cluster, Member, ReadFrom
+from rotator.domain.departures import require_let_in
 from rotator.domain.facts import Fact, FactKind
 from rotator.domain.ids import NodeName, VersionNumber
+from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Kind
 from rotator.errors import StaleGeneration, TooManyMembers, WrongFingerprint
 
@@ -97,18 +99,19 @@ def refused(node: NodeName, kind: FactKind, *, now: datetime) -> Fact:
 def attest(
     crowd: Crowd, node: NodeName, said: Attestation, *, may_name_links: bool = True
 ) -> Taken:
-    """Take a report; raises `StaleGeneration`, `WrongFingerprint` or `TooManyMembers`.
+    """Take a report; `StaleGeneration`, `WrongFingerprint`, `TooManyMembers` or `NodeShutOut`.
 
     The answer to a node that is about to boot is part of the change: once it is told to boot,
     gates wait for it. New foreign links are a fact where *may_name_links* says so.
     """
     cluster, now = crowd.cluster, crowd.now
+    require_let_in(cluster, node)
     require_credible(cluster, node, said)
     member = cluster.members.get(node)
-    if member is None and len(cluster.members) >= MAX_MEMBERS:
+    if member is None and _names(cluster) >= MAX_MEMBERS:
         raise TooManyMembers
     may_boot = joining.may_join(crowd, node, said)
-    before = None if member is None or _begins_anew(member, said) else member
+    before = None if member is None or _begins_anew(cluster, member, said) else member
     if before is not None and _boots_meanwhile(before, said):
         return Taken(change=None, may_boot=may_boot)
     is_boot = said.read_from is ReadFrom.BOOT
@@ -140,6 +143,11 @@ def attest(
     return Taken(change=Change(cluster=cluster.with_member(heard), facts=facts), may_boot=may_boot)
 
 
+def _names(cluster: Cluster) -> int:
+    """Names taken by reports; those that an operator removed leave room for others."""
+    return sum(not (one.is_shut_out and one.has_left) for one in cluster.members.values())
+
+
 def _boots_meanwhile(member: Member, said: Attestation) -> bool:
     """Whether its agent, beside it, finds no VM while it boots: only a VM ends a boot.
 
@@ -150,11 +158,12 @@ def _boots_meanwhile(member: Member, said: Attestation) -> bool:
     return is_booting and said.read_from is ReadFrom.NONE
 
 
-def _begins_anew(member: Member, said: Attestation) -> bool:
+def _begins_anew(cluster: Cluster, member: Member, said: Attestation) -> bool:
     """Whether it was excused or has left, and joins again: it boots, or was never heard before.
 
     Who has left joins again, too, when it was down in between, or its agent was. An agent that runs
-    on tells of a node that is about to stop, which is no reason to wait for that one.
+    on tells of a node that is about to stop, which is no reason to wait for that one. But while an
+    emergency locks, whatever runs has to be locked before there is a new cookie to be read.
     """
     before = member.attestation
     if not (member.is_excused or member.has_left):
@@ -163,6 +172,8 @@ def _begins_anew(member: Member, said: Attestation) -> bool:
         return True
     if not member.has_left or said.read_from is ReadFrom.NONE:
         return False
+    if cluster.rotation is not None and cluster.rotation.is_locking_out:
+        return True
     return not said.run or said.run != before.run or before.read_from is ReadFrom.NONE
 
 
@@ -237,7 +248,8 @@ def _drift(cluster: Cluster, member: Member, now: datetime) -> tuple[Member, tup
 def strangers(crowd: Crowd, member: Member) -> tuple[str, ...]:
     """Its foreign links, but those to members, and to nodes that are expected and have no agent yet.
 
-    Hidden nodes under such a name are none of these, and an emergency excepts nobody.
+    Hidden nodes under such a name are none of these, nor are those whom nobody waits for: nothing
+    tells that it is they who have such a link. An emergency excepts nobody.
     """
     said, expect, rotation = member.attestation, crowd.policy.expect, crowd.cluster.rotation
     if said is None:
@@ -246,10 +258,23 @@ def strangers(crowd: Crowd, member: Member) -> tuple[str, ...]:
     if is_strict:
         return said.foreign_links
     members = crowd.cluster.members
-    known = {name for name, one in members.items() if not one.has_left}
+    known = {n for n, one in members.items() if not (one.has_left or one.is_excused)}
     if isinstance(expect, frozenset):
         known |= expect - members.keys()
     return tuple(n for n in said.foreign_links if n not in known or _is_hidden(said, n))
+
+
+def silent_peers(crowd: Crowd, member: Member) -> tuple[NodeName, ...]:
+    """Members that are lost, and to which it tells of a link: they run, or somebody under their name."""
+    said = member.attestation
+    linked = () if said is None else tuple(map(NodeName, said.foreign_links))
+    members = crowd.cluster.members
+    return tuple(name for name in linked if name in members and _is_silent(crowd, members[name]))
+
+
+def _is_silent(crowd: Crowd, member: Member) -> bool:
+    is_gone = crowd.liveness(member) in {Liveness.LOST, Liveness.LEFT}
+    return is_gone and not member.has_left
 
 
 def _new_links(crowd: Crowd, before: Member | None, after: Member) -> tuple[Fact, ...]:
@@ -260,12 +285,17 @@ def _new_links(crowd: Crowd, before: Member | None, after: Member) -> tuple[Fact
         name
         for name in strangers(crowd, after)
         if name not in known
-        and (name not in cluster.members or (said is not None and _is_hidden(said, name)))
+        and (_is_no_member(cluster, name) or (said is not None and _is_hidden(said, name)))
     ]
     if not new:
         return ()
     details = {"node": after.name, "names": sorted(new)[:MAX_NAMES], "count": len(new)}
     return (Fact(kind=FactKind.FOREIGN_LINK_SEEN, at=crowd.now, by=after.name, details=details),)
+
+
+def _is_no_member(cluster: Cluster, name: str) -> bool:
+    member = cluster.members.get(NodeName(name))
+    return member is None or member.is_shut_out
 
 
 def _is_hidden(said: Attestation, name: str) -> bool:

@@ -34,6 +34,7 @@ class Strategy(StrEnum):
     """How nodes are restarted."""
 
     ROLLING = "rolling"  #: no more than `max_unavailable` at once
+    STOP_THE_WORLD = "stop_the_world"  #: nodes without an agent: all stop, then all start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,7 @@ class RotationPolicy:
     excuse_lost_after: timedelta | None = None  #: None: wait for an operator
     schedule: Schedule | None = None  #: None: only by command
     adoption: Adoption = Adoption.HOT
+    without_agent: frozenset[NodeName] = frozenset()  #: restarted by the word of an orchestrator
     rollout: RolloutPolicy = RolloutPolicy()
 
     @property

@@ -2,28 +2,33 @@
 
 Everything follows from what members attest: a node needs a restart while its VM answers to another
 version than current, for whatever reason it has not booted since, and none once it answers to current.
-So nothing is restarted because somebody forgot, or began to serve anew.
+So nothing is restarted because somebody forgot, or began to serve anew. Of nodes without an agent
+(`agentless`) only the word of orchestrators is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from rotator.domain import adoption
+from rotator.domain import adoption, agentless
 from rotator.domain import schedule as schedules
+from rotator.domain.attempts import attempts, is_late
 from rotator.domain.availability import (
-    GONE,
     ROLLING,
     is_back,
     not_linked,
     unavailable,
+    unavailable_beside,
+    up,
     uses,
     why_unavailable,
 )
+from rotator.domain.claim import ClaimState, Step
 from rotator.domain.cluster import Blocker
+from rotator.domain.liveness import Liveness
 from rotator.domain.rotation import Kind
 
 if TYPE_CHECKING:
@@ -47,24 +52,35 @@ class Outlook:
     """The rollout of one cluster at one instant."""
 
     version: VersionNumber | None = None  #: that nodes shall come up with; None: nothing to do
-    next: tuple[NodeName, ...] = ()  #: may be claimed now, in order
+    next: Mapping[NodeName, Step] = field(default_factory=dict)  #: may be claimed now, in order
     waiting: tuple[Blocker, ...] = ()
     unavailable: Mapping[NodeName, str]  #: who counts against `max_unavailable`, and why
-    restarted: int = 0  #: members that use `version` already
+    restarted: int = 0  #: members that use `version` already, or are said to
+    members: int = 0  #: of these
 
 
 def outlook(crowd: Crowd) -> Outlook:
     """What may restart now, and what waits for what."""
     away = unavailable(crowd)
     version = target(crowd)
+    words = agentless.names(crowd)
+    members = len(crowd.awaited()) + len(words)
     if version is None:
-        return Outlook(unavailable=away)
+        return Outlook(unavailable=away, members=members)
     ready = claimable(crowd)
     queued = _awaiting(crowd, (m for m in candidates(crowd) if m.name not in ready))
-    waiting = _each_once((*obstacles(crowd), *_under_way(crowd), *queued))
+    silent = (b for b in agentless.awaiting(crowd, version) if b.subject not in ready)
+    named = agentless.troubled(crowd, version)
+    waiting = _each_once((*obstacles(crowd), *named, *_under_way(crowd), *queued, *silent))
     restarted = sum(uses(crowd.cluster, member) == version for member in crowd.awaited())
+    restarted += sum(agentless.is_on(crowd, name, version) for name in words)
     return Outlook(
-        version=version, next=ready, waiting=waiting, unavailable=away, restarted=restarted
+        version=version,
+        next={name: step(crowd, name) for name in ready},
+        waiting=waiting,
+        unavailable=away,
+        restarted=restarted,
+        members=members,
     )
 
 
@@ -118,11 +134,25 @@ def candidates(crowd: Crowd) -> tuple[Member, ...]:
 
 def claimable(crowd: Crowd) -> tuple[NodeName, ...]:
     """Who may be claimed now, in order; together no more than may be down at once."""
-    if target(crowd) is None or any(obstacles(crowd)):
+    version = target(crowd)
+    if version is None or any(holding(crowd)):
+        return ()
+    again = agentless.first(crowd, version)
+    if again:
+        return again if agentless.is_standing_still(crowd) else again[: _budget(crowd)]
+    if any(crowded(crowd)):
         return ()
     away = unavailable(crowd)
-    ready = [member.name for member in candidates(crowd) if member.name not in away]
+    everybody = (*(member.name for member in candidates(crowd)), *agentless.ready(crowd, version))
+    ready = [name for name in everybody if name not in away]
     return tuple(ready[: max(0, min(_slots(crowd, away), _budget(crowd)))])
+
+
+def step(crowd: Crowd, node: NodeName) -> Step:
+    """What is to be done with a node that may be claimed."""
+    version = target(crowd)
+    turn = {} if version is None else agentless.turn(crowd, version)
+    return turn.get(node, Step.RESTART)
 
 
 def _slots(crowd: Crowd, away: Mapping[NodeName, str]) -> int:
@@ -131,12 +161,15 @@ def _slots(crowd: Crowd, away: Mapping[NodeName, str]) -> int:
 
 def _recent(crowd: Crowd) -> list[datetime]:
     claims = crowd.cluster.claims.values()
-    return sorted(c.claimed_at for c in claims if crowd.now - c.claimed_at < HOUR)
+    counted = (claim for claim in claims if claim.state is not ClaimState.RELEASED)
+    return sorted(c.claimed_at for c in counted if crowd.now - c.claimed_at < HOUR)
 
 
 def _budget(crowd: Crowd) -> int:
     most = crowd.policy.rollout.max_restarts_per_hour
-    return len(crowd.cluster.members) if most is None else most - len(_recent(crowd))
+    if most is None:
+        return len(crowd.cluster.members) + len(crowd.policy.without_agent) + 1
+    return most - len(_recent(crowd))
 
 
 # --- why not ------------------------------------------------------------------------------
@@ -144,21 +177,19 @@ def _budget(crowd: Crowd) -> int:
 
 def obstacles(crowd: Crowd) -> Iterator[Blocker]:
     """What keeps everybody from restarting now."""
+    yield from holding(crowd)
+    yield from crowded(crowd)
+
+
+def holding(crowd: Crowd) -> Iterator[Blocker]:
+    """By order, by the clock, by the budget."""
     cluster, rotation = crowd.cluster, crowd.cluster.rotation
     yield from (s.blocker for s in cluster.blockers if s.blocker.subject == "frozen")
     if rotation is not None and rotation.is_held:
         yield Blocker(code="held", subject="operator", detail="release to go on")
+    if agentless.is_standing_still(crowd):
+        return
     yield from schedules.outside_window(crowd)
-    yield from _stopped(crowd)
-    if isinstance(crowd.policy.expect, int):
-        for short in crowd.missing():
-            yield Blocker(code="expected_member_missing", subject=short, detail="never attested")
-    away = unavailable(crowd)
-    if _slots(crowd, away) <= 0:
-        named = ", ".join(f"{name} ({why})" for name, why in away.items())
-        most = crowd.policy.rollout.max_unavailable
-        detail = f"at most {most} may be unavailable, and {len(away)} are: {named}"
-        yield Blocker(code="max_unavailable", subject="rollout", detail=detail)
     if _budget(crowd) <= 0:
         recent = _recent(crowd)
         free = f"; the next may go at {recent[0] + HOUR:%H:%M:%S} UTC" if recent else ""
@@ -166,15 +197,36 @@ def obstacles(crowd: Crowd) -> Iterator[Blocker]:
         yield Blocker(code="restart_budget", subject="rollout", detail=detail)
 
 
+def crowded(crowd: Crowd, *, but: Claim | None = None) -> Iterator[Blocker]:
+    """By who is down already, or may be; *but*: beside this claim's own node."""
+    yield from _stopped(crowd)
+    version = target(crowd)
+    if version is not None and not agentless.stops_the_world(crowd):
+        yield from agentless.troubled(crowd, version)
+    if isinstance(crowd.policy.expect, int):
+        for short in crowd.missing():
+            yield Blocker(code="expected_member_missing", subject=short, detail="never attested")
+    away = unavailable(crowd) if but is None else unavailable_beside(crowd, but)
+    if _slots(crowd, away) <= 0 and not agentless.stops_the_world(crowd):
+        named = ", ".join(f"{name} ({why})" for name, why in away.items())
+        most = crowd.policy.rollout.max_unavailable
+        detail = f"at most {most} may be unavailable, and {len(away)} are: {named}"
+        yield Blocker(code="max_unavailable", subject="rollout", detail=detail)
+
+
 def _stopped(crowd: Crowd) -> Iterator[Blocker]:
     """Nodes whose restart failed: nobody else is restarted before they are well, or excused."""
     cluster, policy, version = crowd.cluster, crowd.policy.rollout, target(crowd)
     for name, member in sorted(cluster.members.items()):
-        if version is None or crowd.liveness(member) in GONE or is_back(crowd, member, version):
+        if version is None or member.is_excused or is_back(crowd, member, version):
             continue
-        failed = attempts(cluster, name, version)
-        late = [claim for claim in cluster.open_claims() if _is_late(crowd, claim, name)]
-        is_up = is_as_it_was(crowd, member)
+        failed = list(attempts(cluster, name, version))
+        late = [claim for claim in cluster.open_claims() if is_late(crowd, claim, name)]
+        has_left = crowd.liveness(member) is Liveness.LEFT
+        if has_left:  # Its place is free again when as many are up as before.
+            failed = [claim for claim in failed if up(crowd) < claim.up]
+            late = [claim for claim in late if up(crowd) < claim.up]
+        is_up = not has_left and is_as_it_was(crowd, member)
         if len(failed) >= policy.max_attempts:
             detail = f"{failed[-1].detail}; tried {len(failed)} times, release to try again"
             yield Blocker(code="restart_failed", subject=name, detail=detail)
@@ -184,41 +236,21 @@ def _stopped(crowd: Crowd) -> Iterator[Blocker]:
             yield Blocker(code="not_back", subject=name, detail=detail)
 
 
-def _is_late(crowd: Crowd, claim: Claim, node: NodeName) -> bool:
-    if claim.node != node or claim.restarting_at is None:
-        return False
-    return crowd.now >= claim.restarting_at + crowd.policy.rollout.restart_timeout
-
-
-def attempts(cluster: Cluster, node: NodeName, version: VersionNumber) -> tuple[Claim, ...]:
-    """Restarts of a node in this rotation that did not bring it back with *version*, by token."""
-    rotation = cluster.rotation
-    found = (
-        claim
-        for claim in cluster.claims.values()
-        if rotation is not None and claim.rotation == rotation.id and claim.node == node
-    )
-    return tuple(
-        sorted(
-            (claim for claim in found if claim.version == version and claim.came_to_nothing),
-            key=lambda claim: claim.token,
-        )
-    )
-
-
 def _under_way(crowd: Crowd) -> Iterator[Blocker]:
     for claim in crowd.cluster.open_claims():
         member = crowd.cluster.members.get(claim.node)
         if claim.back_at is not None:
             until = claim.back_at + crowd.policy.rollout.soak
-            detail = f"back and healthy, until {until:%H:%M:%S} UTC"
+            seen = claim.detail or "back and healthy"  # the word for one without an agent
+            detail = f"{seen}, until {until:%H:%M:%S} UTC"
             yield Blocker(code="soaking", subject=claim.node, detail=detail)
         elif member is not None and is_back(crowd, member, claim.version):
             missing = ", ".join(not_linked(crowd, claim, member))
             detail = f"is back, and not linked to {missing}" if missing else "is back"
             yield Blocker(code="not_healthy", subject=claim.node, detail=detail)
         else:
-            detail = f"{claim.state} by {claim.holder}"
+            what = "" if claim.step is Step.RESTART else f"{claim.step}: "
+            detail = f"{what}{claim.state} by {claim.holder}"
             yield Blocker(code="restarting", subject=claim.node, detail=detail)
 
 
@@ -244,14 +276,16 @@ def _each_once(blockers: Iterable[Blocker]) -> tuple[Blocker, ...]:
 def laggards(crowd: Crowd, rotation: Rotation) -> Iterator[Blocker]:
     """Who is not proven to use the target: as `adoption.laggards`, and what their restarts wait for."""
     behind = tuple(adoption.laggards(crowd, rotation))
-    if target(crowd) is None:
+    version = target(crowd)
+    if version is None:
         yield from behind
         return
     waiting = candidates(crowd)
-    keeps = obstacles(crowd) if waiting else _stopped(crowd)
+    words = (*agentless.troubled(crowd, version), *agentless.awaiting(crowd, version))
+    keeps = obstacles(crowd) if waiting or words else _stopped(crowd)
     if set(unavailable(crowd)) <= {claim.node for claim in crowd.cluster.open_claims()}:
         # It goes on: that a place is taken by who restarts just now is nothing to look at.
         keeps = (blocker for blocker in keeps if blocker.code != "max_unavailable")
-    found = (*keeps, *_under_way(crowd), *_awaiting(crowd, waiting), *behind)
+    found = (*keeps, *words, *_under_way(crowd), *_awaiting(crowd, waiting), *behind)
     # That it is held is said at every gate.
     yield from (blocker for blocker in _each_once(found) if blocker.code != "held")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 _MAX_TEXT: Final = 500
 _MAX_TOKEN: Final = 64 * 1024
 _MAX_ANSWER: Final = 8 * 1024 * 1024
+_WHOLE: Final = 3.0  #: times the seconds of one step, for all of them together
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +39,16 @@ class KubernetesApi:
 
     def __init__(self, place: Place, *, seconds: float = 10.0) -> None:
         self._place = place
+        self._seconds = _WHOLE * seconds
         self._http = httpx.AsyncClient(
             base_url=place.address,
             verify=place.trust(),
             timeout=httpx.Timeout(seconds, connect=min(seconds, 5.0)),
-            headers={"user-agent": f"rotator/{rotator.__version__}", "accept": "application/json"},
+            headers={
+                "user-agent": f"rotator/{rotator.__version__}",
+                "accept": "application/json",
+                "accept-encoding": "identity",  # What is bounded is what is read.
+            },
             trust_env=False,  # A proxy is not asked for what is in the cluster.
         )
 
@@ -59,13 +67,16 @@ class KubernetesApi:
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
         # What httpx says may quote a header; only words of our own go on from here.
         try:
-            answer = await self._http.request(method, path, json=body, headers=self._credentials())
-        except httpx.TimeoutException:
+            async with (
+                asyncio.timeout(self._seconds),
+                self._http.stream(method, path, json=body, headers=self._credentials()) as answer,
+            ):
+                said = _read(await _bounded(answer))
+        except (httpx.TimeoutException, TimeoutError):
             raise KubernetesAway("the Kubernetes API does not answer in time") from None
         except httpx.HTTPError as error:
             kind = type(error).__name__
             raise KubernetesAway(f"the Kubernetes API cannot be reached ({kind})") from None
-        said = _read(answer)
         if answer.is_success and said is not None:
             return Answer(said, _clock(answer))
         raise _refusal(answer, said or {})
@@ -86,12 +97,20 @@ class KubernetesApi:
         return {"authorization": f"Bearer {token}"}
 
 
-def _read(answer: httpx.Response) -> dict[str, Any] | None:
-    if len(answer.content) > _MAX_ANSWER:
-        return None
+async def _bounded(answer: httpx.Response) -> bytes:
+    """The body as it comes; nothing of one that is too long, of which no more is read."""
+    found = bytearray()
+    async for piece in answer.aiter_raw():
+        found += piece
+        if len(found) > _MAX_ANSWER:
+            return b""
+    return bytes(found)
+
+
+def _read(body: bytes) -> dict[str, Any] | None:
     try:
-        found = answer.json()
-    except ValueError:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

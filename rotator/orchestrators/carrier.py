@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ENDED: Final = frozenset({"done", "failed", "expired"})
+ENDED: Final = frozenset({"done", "failed", "expired", "released"})
 _SHARE: Final = 3  #: of its life, after which a claim is renewed
 _PAUSES: Final = (0.2, 5.0)  #: seconds between looks: the first, and the longest
+_RELEASE_SECONDS: Final = 5.0  #: for the last word of a program that ends
+_WAS: Final = {"restart": "restarted", "stop": "stopped", "start": "started"}
 
 
 class Carrier:
@@ -40,12 +42,31 @@ class Carrier:
         self._pause = _PAUSES[0]
 
     async def run(self) -> None:
-        """To the end. What may pass is waited for; a claim that is over ends it at once."""
+        """To the end. What may pass is waited for; a claim that is over ends it at once.
+
+        Cancelled before the node was touched it gives the claim back, so that nobody has to wait
+        until it expires.
+        """
         try:
             if await self._restarted():
                 await self._until_back()
         except ClaimOver as error:
             log.warning("%s: not carried on: %s", self.claim.node, error)
+        except asyncio.CancelledError:
+            if not await self._is_released():
+                raise
+
+    async def _is_released(self) -> bool:
+        """Whether the claim could be given back; the service refuses once it was told of a begin."""
+        if self.claim.state != "claimed" or self._begun is not None:
+            return False
+        try:
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                await self._say("released", detail="its orchestrator ends")
+        except (RotatorError, TimeoutError):
+            return False
+        log.info("%s: not touched, and the claim is given back", self.claim.node)
+        return True
 
     # --- before -----------------------------------------------------------------------------
 
@@ -78,9 +99,11 @@ class Carrier:
         await self._say("restarting")
         if self.claim.state in ENDED:
             return NotNow("the claim has ended")
+        if self.claim.back_at is not None:
+            return None  # Put off at the first try, and somebody else has restarted it since.
         if self._left() < self.claim.seconds_left / 2:
             return NotNow("the answer of the service was too slow to act on it")
-        log.info("%s: restarting, for version %d", self.claim.node, self.claim.version)
+        log.info("%s: %s, for version %d", self.claim.node, self.claim.step, self.claim.version)
         self._begun = go
         restart = asyncio.ensure_future(self._restarter.restart(self.claim, go))
         self.is_restarting = True
@@ -99,7 +122,9 @@ class Carrier:
 
     async def _until_back(self) -> None:
         """Until the service says what came of it; it alone sees whether the member is back."""
-        log.info("%s: restarted; it has to come back with its version", self.claim.node)
+        log.info(
+            "%s: %s; it is done when the service says so", self.claim.node, _WAS[self.claim.step]
+        )
         while self.claim.state not in ENDED:
             await self._wait()
             why = await self._restarter.look(self.claim.node)
@@ -111,7 +136,10 @@ class Carrier:
     def _tell_end(self) -> None:
         ended, node = self.claim.state, self.claim.node
         if ended == "done":
-            log.info("%s: is back on version %d", node, self.claim.version)
+            by_word = f": {self.claim.detail}" if self.claim.detail else ""
+            is_down = self.claim.step == "stop"
+            what = "is stopped" if is_down else f"is back on version {self.claim.version}"
+            log.info("%s: %s%s", node, what, by_word)
         else:
             log.warning("%s: the claim has %s: %s", node, ended, self.claim.detail)
 

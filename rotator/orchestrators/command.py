@@ -28,7 +28,9 @@ _KEPT: Final = frozenset({"ROTATOR_TOKEN", "ROTATOR_TOKEN_FILE"})
 
 
 class CommandRestarter:
-    """A `Restarter` that runs one program for each restart."""
+    """A `Restarter` that runs one program for each restart; or one for a stop, one for a start."""
+
+    steps = frozenset({"restart", "stop", "start"})
 
     def __init__(
         self,
@@ -93,6 +95,7 @@ class CommandRestarter:
             "ROTATOR_CLAIM": claim.id,
             "ROTATOR_VERSION": str(claim.version),
             "ROTATOR_ROTATION": claim.rotation,
+            "ROTATOR_STEP": claim.step,
         }
 
 

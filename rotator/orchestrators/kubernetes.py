@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 
 class KubernetesRestarter:
-    """A `Restarter` of one namespace's pods that have certain labels."""
+    """A `Restarter` of one namespace's pods that have certain labels. It evicts, and stops none."""
+
+    steps = frozenset({"restart"})
 
     def __init__(
         self,

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 _WAIT_SECONDS: Final = 30
 _PAUSES: Final = (0.5, 10.0)
+#: Phases of a rotation after which there will be something to restart.
+_BEFORE: Final = frozenset({"staged", "installing", "promoting", "rolling_back"})
 
 
 class Orchestrator:
@@ -49,7 +51,7 @@ class Orchestrator:
                     if found is not None:
                         self._revision, self._last = found.revision, found
                         await self._act(found)
-                    if once and await self._is_over():
+                    if once and self._is_over():
                         return
                 except RotatorError as error:
                     self._note("service", str(error))
@@ -60,11 +62,9 @@ class Orchestrator:
         finally:
             await self._stop()
 
-    async def _is_over(self) -> bool:
+    def _is_over(self) -> bool:
         """Whether nothing is left to restart, and no rotation is on its way to where there is."""
-        if self._under_way() or self._last is None or not is_over(self._last):
-            return False
-        return not await self._service.is_beginning()
+        return not self._under_way() and self._last is not None and is_over(self._last)
 
     def _under_way(self) -> bool:
         """Whether a claim is carried just now."""
@@ -78,13 +78,12 @@ class Orchestrator:
     async def _act(self, found: v1.Rollout) -> None:
         for waiting in found.waiting:
             self._note(f"{waiting.node}/{waiting.code}", waiting.detail)
-        ours = [step.node for step in found.next if self._restarter.handles(step.node)]
+        ours = [step.node for step in found.next if self._is_ours(step)]
         for step in found.next:
             if step.node not in ours:
-                self._note(step.node, "is not one of this orchestrator's nodes")
-        free = found.max_unavailable - len(found.unavailable) - self._beyond(found)
-        if len(ours) > max(free, 0):
-            ours = ours[: max(free, 0)]
+                self._note(step.node, _why_not_ours(step))
+        if beyond := self._beyond(found):
+            ours = ours[: max(len(found.next) - beyond, 0)]
             self._revision = None  # that a program ends changes nothing at the service: look again
         if not ours:
             return
@@ -101,6 +100,10 @@ class Orchestrator:
         known = {claim.id for claim in found.under_way}
         self._under_way()
         return sum(one.is_restarting and one.claim.id not in known for one in self._carriers)
+
+    def _is_ours(self, step: v1.RolloutStep) -> bool:
+        is_fit = not _is_like_an_option(step.node)
+        return is_fit and step.step in self._restarter.steps and self._restarter.handles(step.node)
 
     async def _take(self, nodes: list[str]) -> list[v1.Claim]:
         """Asked again under the same key when the answer was lost: a claim is not left lying."""
@@ -128,9 +131,20 @@ class Orchestrator:
             log.info("%d claims are left to the service: it sees what comes of them", left)
 
 
+def _is_like_an_option(node: str) -> bool:
+    """Whether a program such as ssh would take the name, or its host, for an option of its own."""
+    return any(part.startswith("-") for part in node.split("@", 1))
+
+
+def _why_not_ours(step: v1.RolloutStep) -> str:
+    if _is_like_an_option(step.node):
+        return "its name or host begins with -, which programs take for an option: it is left alone"
+    return f"is not one of this orchestrator's nodes, or it cannot {step.step} one"
+
+
 def is_over(found: v1.Rollout) -> bool:
-    """Whether there is nothing to restart as things stand."""
-    if found.next or found.under_way:
+    """Whether there is nothing to restart as things stand, and nothing is about to be."""
+    if found.next or found.under_way or (found.version is None and found.phase in _BEFORE):
         return False
     return found.version is None or found.restarted >= found.members
 

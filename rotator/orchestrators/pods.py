@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rotator.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime, timedelta
 
 #: Names of pods are DNS subdomains; dots are left out, or a pattern would match too much.
@@ -57,7 +57,7 @@ class PodSeen:
     phase: str
     is_ready: bool
     is_going: bool
-    created_at: str
+    ready_since: str  #: when its Ready condition last changed, or when it was created
     waits_for: str  #: reasons that its containers give, or an empty text
 
 
@@ -80,13 +80,19 @@ def seen(item: Mapping[str, Any]) -> PodSeen:
         phase=str(status.get("phase", "Unknown")),
         is_ready=any((one.get("type"), one.get("status")) == _READY for one in conditions),
         is_going=meta.get("deletionTimestamp") is not None,
-        created_at=str(meta.get("creationTimestamp", "")),
+        ready_since=_ready_since(conditions) or str(meta.get("creationTimestamp", "")),
         waits_for=", ".join(dict.fromkeys(str(one) for one in (*unscheduled, *waits) if one)),
     )
 
 
 _READY: Final = ("Ready", "True")
 _NOWHERE: Final = ("PodScheduled", "False")
+
+
+def _ready_since(conditions: Sequence[Mapping[str, Any]]) -> str:
+    """A container that is started again in the same pod makes it unready in between."""
+    times = [one.get("lastTransitionTime") for one in conditions if one.get("type") == "Ready"]
+    return str(times[0] or "") if times else ""
 
 
 def obstacle(pod: PodSeen, *, now: datetime, settle: timedelta) -> str:
@@ -100,7 +106,7 @@ def obstacle(pod: PodSeen, *, now: datetime, settle: timedelta) -> str:
         return f"pod {pod.name} is about to end already"
     if not pod.is_ready:
         return not_ready(pod)
-    if now - _instant(pod.created_at, now) < settle:
+    if now - _instant(pod.ready_since, now) < settle:
         return f"pod {pod.name} has just started: its member is given time to report"
     return ""
 

@@ -26,6 +26,8 @@ class NotNow:
 class Restarter(Protocol):
     """One way to restart nodes."""
 
+    steps: frozenset[str]  #: what it can do with a node: restart, stop, start
+
     def handles(self, node: str) -> bool:
         """Whether a node of this name is one of its own."""
         ...

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _SECONDS: Final = 10.0
 _MAX_TEXT: Final = 500
-#: Phases of a rotation after which there will be something to restart.
-_BEFORE: Final = frozenset({"staged", "installing", "promoting"})
 
 
 class RolloutService:
@@ -33,8 +31,7 @@ class RolloutService:
         self, *, address: str, cluster: str, token: Callable[[], str], ca_cert: str = ""
     ) -> None:
         self._token = token  # asked at every call, so that it can be replaced
-        self._cluster = f"/v1/clusters/{quote(cluster, safe='')}"
-        self._path = f"{self._cluster}/rollout"
+        self._path = f"/v1/clusters/{quote(cluster, safe='')}/rollout"
         self._http = httpx.AsyncClient(
             base_url=address,
             verify=_trust(ca_cert) if address.startswith("https:") else False,
@@ -56,12 +53,6 @@ class RolloutService:
         if answer.status_code == HTTPStatus.NOT_MODIFIED:
             return None
         return _decoded(v1.Rollout, answer)
-
-    async def is_beginning(self) -> bool:
-        """Whether a rotation is under way whose rollout has not begun: the rollout shows none yet."""
-        answer = await self._ask("GET", f"{self._cluster}/rotations", params={"limit": "1"})
-        newest = _decoded(v1.Rotations, answer).rotations[:1]
-        return any(one.phase in _BEFORE for one in newest)
 
     async def take(self, nodes: Sequence[str], *, holder: str, key: str = "") -> list[v1.Claim]:
         """Claims for some of *nodes*; the same again for the same *key*."""

@@ -109,14 +109,16 @@ class Claim:
 
     ``claimed`` → ``restarting`` → ``done``, by the service alone, once the member is back, healthy and
     soaked; or ``failed``, by who holds it; or ``expired``: nobody has renewed it in time, or there is
-    nothing to restart any more. A claim whose member is back (`back_at`) needs no renewal.
+    nothing to restart any more; or ``released``: given back before the node was touched. A claim
+    whose member is back (`back_at`) needs no renewal. Of a node without an agent the holder's
+    ``done`` is believed, and `detail` says so.
     """
 
     id: str
     node: str
     version: int  #: that the node shall come up with
     rotation: str
-    state: str  #: claimed, restarting, done, failed or expired
+    state: str  #: claimed, restarting, done, failed, expired or released
     token: int  #: fencing token: grows with every claim of the cluster; goes with every change
     holder: str
     claimed_at: str
@@ -124,7 +126,8 @@ class Claim:
     seconds_left: float  #: until then, for who has another clock
     back_at: str | None = None  #: since when the member is back, healthy and on `version`
     ended_at: str | None = None
-    detail: str = ""  #: why it failed or expired
+    detail: str = ""  #: why it failed or expired; by whose word it is done
+    step: str = "restart"  #: what is to be done: restart; of ``stop_the_world`` stop or start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +137,7 @@ class RolloutStep:
     node: str
     version: int
     reason: str
+    step: str = "restart"  #: restart; of ``stop_the_world`` stop or start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,9 +156,9 @@ class Rollout:
 
     cluster: str
     revision: int  #: for ``?revision=``; grows with every change of the cluster
-    strategy: str  #: rolling; ``hot``: nodes adopt without a restart, and nothing is claimed
-    rotation: str | None
-    phase: str | None
+    strategy: str  #: rolling, stop_the_world; ``hot``: nodes adopt while they run, none is claimed
+    rotation: str | None  #: the one under way, …
+    phase: str | None  #: … also while there is nothing to restart yet, or any more
     version: int | None  #: that nodes shall come up with; None: nothing is rolled out just now
     is_paused: bool  #: the rotation is held, and nothing is handed out
     max_unavailable: int
@@ -162,8 +166,10 @@ class Rollout:
     under_way: list[Claim]  #: neither done, failed nor expired
     waiting: list[RolloutWait]
     unavailable: list[str]  #: who counts against `max_unavailable` just now
-    restarted: int  #: members that use `version` already …
+    restarted: int  #: members that use `version` already, or are said to …
     members: int  #: … of these
+    without_agent: list[str] = field(default_factory=list)  #: whose restarts nothing proves
+    notes: list[str] = field(default_factory=list)  #: what these restarts mean for the cluster
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,11 +192,12 @@ class Claims:
 class ChangeClaim:
     """``PUT …/rollout/claims/{id}``: renews it, says how far it is, or gives it up.
 
-    ``done`` asks whether it is: the answer's `state` says so. 409 ``claim_lost`` when the claim is over
+    ``done`` asks whether it is: the answer's `state` says so; of a node without an agent it is
+    believed. ``released`` gives a claim back that is not begun, and is no attempt. 409 ``claim_lost`` when the claim is over
     or the token is another one: then the node is not to be touched any more.
     """
 
-    state: str  #: claimed (renews), restarting, done or failed
+    state: str  #: claimed (renews), restarting, done, failed or released
     token: int
     detail: str = ""  #: of failed: why
 
@@ -281,6 +288,10 @@ class Adoption:
     findings: int = 0  #: members whose agent has found something that stands in the way
     #: Members whom the configuration expects by name, and who left in good order: nobody waits.
     left: list[str] = field(default_factory=list)
+    #: Members that left in good order and have reported within `node_ttl` that their VM runs.
+    left_but_heard: list[str] = field(default_factory=list)
+    #: Nodes that nobody attests for: restarted by the word of an orchestrator.
+    without_agent: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,6 +360,8 @@ class Cluster:
     current_since: str | None
     schedule: Schedule | None = None  #: None: it is rotated by command alone
     master: Master | None = None  #: None: no epoch is open yet
+    #: What a rotation means for running nodes, said before one begins.
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -380,6 +393,8 @@ class Member:
     agent: str
     preflight: list[str]
     retired_cookie: bool = False  #: `uses` is retired, discarded or revoked
+    silent_peers: list[str] = field(default_factory=list)  #: lost members that it is linked to
+    shut_out: bool = False  #: nothing that it says counts, until it is readmitted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -397,6 +412,15 @@ class Removed:
     node: str
     revoked_tokens: list[str]  #: ids
     covering_tokens: list[str]  #: ids of tokens that still cover it: patterns, or out of scope
+    covering_accounts: list[str] = field(default_factory=list)  #: ``namespace/name``, Kubernetes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readmitted:
+    """The answer to ``POST …/nodes/{node}/readmit``."""
+
+    cluster: str
+    node: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,7 +73,7 @@ class Attestations:
         self._refused: dict[ClusterName, set[tuple[NodeName, FactKind]]] = {}
 
     async def take(self, name: ClusterName, node: NodeName, said: Attestation) -> Answer:
-        """Take one; raises `StaleGeneration`, `WrongFingerprint` or `TooManyMembers`."""
+        """Take one; `StaleGeneration`, `WrongFingerprint`, `TooManyMembers` or `NodeShutOut`."""
         async with self._turns.of(name):
             return await self._take(name, node, said)
 

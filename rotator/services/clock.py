@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from rotator.domain import invariants, steps
+from rotator.domain import claim_times, invariants
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,12 +66,12 @@ class Clock:
         return self._noted[name] == self._jumps
 
     async def restart_window(self, crowd: Crowd) -> bool:
-        """Whether the cluster had a jump to take note of; its running window begins anew then."""
+        """Whether the cluster had a jump to take note of; its running window begins anew then, and claims run on."""
         name, jumps = crowd.cluster.name, self._jumps
         if self.is_noted(name):
             return False
         now = await self._states.now()
-        change = steps.restart_window(replace(crowd, now=now), jump=jumps - self._noted[name])
+        change = claim_times.after_jump(replace(crowd, now=now), jump=jumps - self._noted[name])
         if change is not None:
             invariants.check(crowd, change)
             await self._states.save(crowd.cluster, change, fence=self._fence)

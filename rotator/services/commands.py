@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from rotator.domain import adoption, commands, departures, drift, orders
+from rotator.domain import adoption, agentless, commands, departures, drift, meaning, orders
 from rotator.domain.actions import Line
 from rotator.domain.commands import Request, Start
 from rotator.domain.ids import Generation, RotationId, VersionNumber
@@ -121,7 +121,7 @@ class Commands:
             from_version=cluster.current.number,
             to_version=commands.next_number(cluster, last_used),
             phases=_SHORT if kind is Kind.EMERGENCY else _FULL,
-            awaits=tuple(member.name for member in crowd.awaited()),
+            awaits=(*(member.name for member in crowd.awaited()), *_words(crowd, kind)),
             blockers=(*drift.drifters(crowd), *adoption.absent(crowd)),
             conflict=conflict,
             grace_window=crowd.policy.grace_window,
@@ -237,7 +237,7 @@ class Commands:
     async def remove(
         self, name: ClusterName, node: NodeName, *, by: str, reason: str, force: bool
     ) -> Cluster:
-        """Forget a member for good; its credentials are revoked before (the caller's)."""
+        """A member is gone for good; its credentials are revoked before (the caller's)."""
 
         def decide(crowd: Crowd) -> Change:
             request = Request(by=by, reason=reason, at=crowd.now)
@@ -245,12 +245,19 @@ class Commands:
 
         return await self._changes.make(name, decide)
 
+    async def readmit(self, name: ClusterName, node: NodeName, *, by: str, reason: str) -> Cluster:
+        """Let a node that was shut out join again, as any that is new."""
 
-#: Of restarts without agents: there is nobody to keep pairs in step.
-_SPLIT: Final = (
-    "nobody keeps pairs in step: from the first restart to the last, nodes that were restarted and"
-    " nodes that were not refuse each other"
-)
+        def decide(crowd: Crowd) -> Change:
+            request = Request(by=by, reason=reason, at=crowd.now)
+            return departures.readmit(crowd.cluster, node, request)
+
+        return await self._changes.make(name, decide)
+
+
+def _words(crowd: Crowd, kind: Kind) -> tuple[NodeName, ...]:
+    """Nodes without an agent; an emergency waits for none of them."""
+    return () if kind is Kind.EMERGENCY else agentless.names(crowd)
 
 
 def _by_restart(crowd: Crowd) -> str:
@@ -263,13 +270,15 @@ def _by_restart(crowd: Crowd) -> str:
 
 def _warnings(crowd: Crowd, kind: Kind) -> tuple[str, ...]:
     found = []
+    is_emergency = kind is Kind.EMERGENCY
     if not crowd.policy.expects_members and not crowd.cluster.members:
-        found.append("no members are expected: it goes by the clock alone, nothing is proven")
-        if crowd.policy.restarts:
-            found.append(_SPLIT)
-    elif crowd.policy.restarts and kind is not Kind.EMERGENCY:
+        words = agentless.names(crowd) and not is_emergency
+        goes = "by the word of who restarts its nodes" if words else "by the clock alone"
+        found.append(f"no members are expected: it goes {goes}, nothing is proven")
+    elif crowd.policy.restarts and not is_emergency and crowd.awaited():
         found.append(_by_restart(crowd))
-    if kind is Kind.EMERGENCY:
+    found.extend(meaning.untouched(crowd) if is_emergency else meaning.notes(crowd))
+    if is_emergency:
         found.extend(WHAT_STAYS)
     elif not crowd.policy.grace_window:
         found.append("the grace window is 0: there is no way back once every node has adopted")

@@ -88,6 +88,10 @@ class Crowds:
             self.serving_since = now
         self._in_touch_at = moment
 
+    def nobody_heard(self, *, now: datetime) -> None:
+        """Nodes cannot be told apart just now, whoever they are: silence is counted anew."""
+        self.serving_since = now
+
     def take(self, policies: Mapping[ClusterName, RotationPolicy], *, now: datetime) -> None:
         """Go by these policies. Where silence is shorter now, it is counted anew.
 

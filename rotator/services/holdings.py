@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from rotator.domain.agreement import may_be_finished
 from rotator.domain.rotation import Kind, Phase
+from rotator.errors import FenceLost
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rotator.domain.cluster import Cluster
     from rotator.domain.ids import Fence
     from rotator.ports.cookie_store import Stored
@@ -32,15 +35,22 @@ class Held:
 
 
 class Holdings:
-    """Asks; raises `SecretStoreError`."""
+    """Asks; raises `SecretStoreError`, or `FenceLost` where there was a write to finish."""
 
     def __init__(
-        self, documents: Documents, keyring: KeyRing, *, heads: Heads, fence: Fence
+        self,
+        documents: Documents,
+        keyring: KeyRing,
+        *,
+        heads: Heads,
+        fence: Fence,
+        may_act: Callable[[], bool],
     ) -> None:
         self._documents = documents
         self._keyring = keyring
         self._heads = heads
         self._fence = fence
+        self._may_act = may_act  #: whether the lease still lasts
 
     async def of(self, cluster: Cluster) -> Held | None:
         """The answers for this cluster; None when a write had to be finished: then look again."""
@@ -61,13 +71,16 @@ class Holdings:
     async def _finished(self, cluster: Cluster, stored: Stored | None) -> bool:
         """Whether a write had to be finished that was cut short, by us or by who led before.
 
-        Its decision was a compare-and-set, so this decides nothing.
+        Its decision was a compare-and-set, so this decides nothing. But it writes, and time has
+        passed since the last look at the lease: who was stopped meanwhile does not even try.
         """
         if stored is None or stored.is_settled:
             return False
         seen = await self._heads.view(cluster, stored.document)
         if not may_be_finished(cluster, seen, fence=self._fence):
             return False
+        if not self._may_act():
+            raise FenceLost
         await self._documents.finish(cluster.name, stored)
         return True
 

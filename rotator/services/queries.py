@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from rotator.domain import adoption
+from rotator.domain.departures import require_let_in
 from rotator.domain.desired import DesiredState, desired_state
 from rotator.domain.joining import pairs_of
 from rotator.errors import NotFound, RotatorError
@@ -94,7 +95,9 @@ class Queries:
         """What *node* of this cluster gets; `Changing` while current is not where it should be.
 
         Also where this state store is an old copy: what it takes for current may be retired.
+        `NodeShutOut` for a node that an emergency or a removal has shut out of it.
         """
+        require_let_in(cluster, node)
         name = cluster.name
         crowd = self._crowds.of(cluster, now=await self.states.now())
         desired = desired_state(crowd)

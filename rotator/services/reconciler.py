@@ -90,7 +90,9 @@ class Reconciler:
     ) -> None:
         self._turns = turns
         self._states = states
-        self._holdings = Holdings(documents, keyring, heads=heads, fence=fence)
+        self._holdings = Holdings(
+            documents, keyring, heads=heads, fence=fence, may_act=self._still_leads
+        )
         self._executor = executor
         self._heads = heads
         self._crowds = crowds
@@ -115,9 +117,10 @@ class Reconciler:
         self._begin(cluster, pace)
 
     def look_at_all(self) -> None:
-        """Any cluster may have changed: the next tick looks at each."""
+        """Any cluster may have changed: the next tick looks at each, or its pass when it has ended."""
         for pace in self._paces.values():
             pace.due_at = 0.0
+            pace.poked = pace.poked or pace.is_running
 
     async def tick(self) -> None:
         """Look at every cluster that is due. Called by the metronome, as often as it likes."""
@@ -253,9 +256,12 @@ class Reconciler:
             epoch_is_open=held.epoch_is_open,
             fence=self.fence,
         )
-        if self.is_halted or not self._may_act():
+        if not self._still_leads():
             raise FenceLost
         return resolve(snapshot)
+
+    def _still_leads(self) -> bool:
+        return not self.is_halted and self._may_act()
 
     async def _stand_quietly(self, name: ClusterName, blocker: Blocker) -> None:
         """Name what blocks, if the state store can be used at all."""

@@ -60,6 +60,20 @@ def _node_names(names: list[object]) -> frozenset[object]:
     return frozenset(seen)
 
 
+def _roster(value: object) -> object:
+    if value == frozenset():
+        return value
+    if isinstance(value, list) and value:
+        return _node_names(value)
+    raise ValueError("write a list of node names")
+
+
+def _expects_nobody(value: frozenset[NodeName], validation: ValidationInfo) -> frozenset[NodeName]:
+    if value and validation.data.get("expect") is not None:
+        raise ValueError("this goes with `expect: none`: whoever attests has an agent")
+    return value
+
+
 def _outlives_heartbeats(value: timedelta, validation: ValidationInfo) -> timedelta:
     heartbeat = validation.data.get("heartbeat")
     if heartbeat is not None and value <= 2 * heartbeat:
@@ -72,6 +86,11 @@ class Members(Section):
 
     expect: Annotated[frozenset[NodeName] | int | None, BeforeValidator(_expectation)]
     #: Names, a count, or none: its nodes read the secrets manager, and nobody has to attest.
+    without_agent: Annotated[
+        frozenset[NodeName], BeforeValidator(_roster), AfterValidator(_expects_nobody)
+    ] = frozenset()
+    #: With `expect: none` and `adoption: restart`: nodes that count as restarted by an
+    #: orchestrator's word, as nothing proves it.
     heartbeat: PositiveDuration = timedelta(seconds=15)
     #: How often a member reports.
     node_ttl: Annotated[PositiveDuration, AfterValidator(_outlives_heartbeats)] = timedelta(
@@ -102,7 +121,8 @@ class Rollout(Section):
     """How nodes are restarted, where that is how they get a new cookie."""
 
     strategy: Strategy = Strategy.ROLLING
-    #: No more at once than may be down. stop_the_world is not in this version.
+    #: No more at once than may be down. stop_the_world, of nodes without an agent: all are
+    #: stopped, then all are started.
     max_unavailable: Annotated[Count, Field(ge=1, le=1000)] = 1
     #: How many members may be down at once; whoever is lost, or not healthy, counts.
     order: Annotated[tuple[NodeName, ...], BeforeValidator(_order)] = ()
@@ -142,6 +162,28 @@ def _is_declared(value: MasterName, validation: ValidationInfo) -> MasterName:
     return value
 
 
+def _without_agent(validation: ValidationInfo) -> frozenset[NodeName]:
+    members = validation.data.get("members")
+    return members.without_agent if members is not None else frozenset()
+
+
+def _can_be_adopted(value: Adoption, validation: ValidationInfo) -> Adoption:
+    if value is not Adoption.RESTART and _without_agent(validation):
+        raise ValueError("nodes in members.without_agent need adoption: restart")
+    return value
+
+
+def _suits_members(value: Rollout, validation: ValidationInfo) -> Rollout:
+    if value.strategy is not Strategy.STOP_THE_WORLD or validation.data.get("members") is None:
+        return value
+    if not _without_agent(validation):
+        raise ValueError(
+            "strategy: stop_the_world is of nodes without an agent: name them in"
+            " members.without_agent; where there are agents, rolling keeps the cluster whole"
+        )
+    return value
+
+
 _GRACE: Final = {Adoption.HOT: timedelta(minutes=15), Adoption.RESTART: timedelta(hours=1)}
 _BY_ADOPTION: Final = timedelta(-1)
 
@@ -167,9 +209,9 @@ class Cluster(Section):
     #: Which master its cookies come from.
     schedule: Schedule | None = None
     #: When it is rotated by itself; without: only by command.
-    adoption: Adoption = Adoption.HOT
+    adoption: Annotated[Adoption, AfterValidator(_can_be_adopted)] = Adoption.HOT
     #: How running nodes get a new cookie. restart: at their next start, by `rotator agent boot`.
-    rollout: Rollout = Rollout()
+    rollout: Annotated[Rollout, AfterValidator(_suits_members)] = Rollout()
     #: With `adoption: restart`: who restarts when, and how many at once.
     on_drift: OnDrift = OnDrift.HEAL
     #: What agents do with a running node whose own cookie is not accepted; hold: leave it alone.
@@ -214,5 +256,6 @@ class Cluster(Section):
             excuse_lost_after=members.on_lost.after,
             schedule=None if self.schedule is None else self.schedule.schedule(),
             adoption=self.adoption,
+            without_agent=members.without_agent,
             rollout=self.rollout.policy(),
         )

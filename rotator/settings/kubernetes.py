@@ -65,6 +65,23 @@ class Kubernetes(Section):
         accounts = [one.service_account for one in self.identities]
         if len(set(accounts)) < len(accounts):
             raise ValueError("identities: a service account stands there twice")
+        _no_node_of_two(self.identities)
         if self.api is None and (self.token_file or self.ca_cert):
             raise ValueError("token_file and ca_cert go with api")
         return self
+
+
+def _no_node_of_two(identities: list[Identity]) -> None:
+    """Pods of one name in two namespaces would be one node, and each would get its cookie."""
+    seen: dict[tuple[str, str], str] = {}
+    for one in identities:
+        if one.nodes is None:
+            continue
+        namespace = one.service_account.partition("/")[0]
+        made = one.nodes.replace("{namespace}", namespace)
+        for cluster in set(one.clusters):
+            if seen.setdefault((cluster, made), namespace) != namespace:
+                raise ValueError(
+                    f"identities: pods of two namespaces make the same names of nodes of {cluster};"
+                    " tell them apart, as by {namespace}"
+                )

@@ -11,8 +11,6 @@ from rotator.settings.source import Place, Problem, Source, name_of
 from rotator.settings.state_stores import STATES
 from rotator.settings.values import suggestion
 
-#: What the design has and this version has not: refused, rather than accepted and not done.
-_LATER: Final = ("stop_the_world",)
 _KINDS: Final = {"auth": METHODS, "state_store": STATES}
 _SECRETS: Final = frozenset({"token", "secret_id", "jwt", "password", "secret", "cookie"})
 _EXAMPLES: Final = {
@@ -102,7 +100,5 @@ def _known(message: str) -> list[str]:
 
 def _choice(source: Source, place: Place, message: str) -> str:
     given = source.value(place)
-    if given in _LATER:
-        return f"{given} is not in this version; known are: {', '.join(_known(message))}"
     known = _known(message)
     return f"this is one of: {', '.join(known)}{suggestion(given, known)}"

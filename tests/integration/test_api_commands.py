@@ -274,7 +274,8 @@ async def test_members_are_shown_excused_and_removed(world):
     assert removed.json()["revoked_tokens"] == [token.split("_")[1]]
     assert removed.json()["covering_tokens"] == [wide.split("_")[1]]
     assert (await world.call("GET", path, token=token)).status_code == 401
-    assert (await world.call("GET", path)).status_code == 404
+    kept = (await world.call("GET", path)).json()
+    assert (kept["liveness"], kept["shut_out"], kept["uses"]) == ("left", True, None)
 
 
 async def test_a_node_leaves_in_good_order(world):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -116,3 +117,50 @@ async def test_force_shuts_out_during_the_cool_down_as_well(world):
     answer = await _begin(world, body, key="k2")
     assert answer.json()["clusters"][0]["rotation"]
     assert await _is_shut_out(world, "orders")
+
+
+async def test_a_node_that_is_excluded_is_refused_with_any_token_until_it_is_readmitted(world):
+    """Neither its reports nor its polls count, whatever it shows; then it joins as a new one."""
+    member, desired = f"/v1/clusters/orders/nodes/{NODE}", f"/v1/clusters/orders/cookie?node={NODE}"
+    wide = await world.token("node", nodes="rabbit@*", clusters=("orders",))
+    begun = await world.call("GET", desired, token=wide)
+    assert begun.status_code == 200
+    waiting = asyncio.ensure_future(
+        world.call("GET", f"{desired}&generation={begun.json()['generation']}&wait=30s", token=wide)
+    )
+    await asyncio.sleep(0)
+    answer = await _begin(world, {**BODY, "exclude": [NODE]})
+    assert any("rabbit@*" in one for one in answer.json()["warnings"])
+    assert (await waiting).json()["code"] == "shut_out"
+
+    async def knock(token, known=""):
+        said = await world.call("PUT", member, token=token, json=attestation(generation=1))
+        polled = await world.call("GET", f"{desired}{known}", token=token)
+        left = await world.call("POST", f"{member}/leave", token=token, json={})
+        return {(one.status_code, one.json().get("code")) for one in (said, polled, left)}
+
+    _, anew = await world.tokens.create(role="node", clusters=("orders",), nodes=NODE, by="test")
+    for token in (wide, anew):
+        assert await knock(token) == {(403, "shut_out")}
+    shown = (await world.call("GET", member)).json()
+    assert (shown["liveness"], shown["shut_out"]) == ("excused", True)
+    known = f"&generation={(await world.until('orders', bool))['generation']}"
+    assert (403, "shut_out") in await knock(wide, known)
+    refused = await world.call("POST", f"{member}/readmit", json={})
+    assert refused.json()["code"] == "reason_required"
+    let_in = await world.call("POST", f"{member}/readmit", json={"reason": "installed anew"})
+    assert let_in.json() == {"cluster": "orders", "node": NODE}
+    said = attestation(generation=1)
+    assert (await world.call("PUT", member, token=wide, json=said)).status_code == 200
+    assert not (await world.call("GET", member)).json()["shut_out"]
+
+
+async def test_a_node_that_was_removed_does_not_come_back_by_a_pattern(world):
+    """Its name is kept, and a second removal changes nothing."""
+    member = f"/v1/clusters/orders/nodes/{NODE}"
+    wide = await world.token("node", nodes="rabbit@*", clusters=("orders",))
+    body = {"reason": "sold", "force": True}
+    for _ in range(2):
+        assert (await world.call("DELETE", member, json=body)).status_code == 200
+        said = await world.call("PUT", member, token=wide, json=attestation(generation=1))
+        assert (said.status_code, said.json()["code"]) == (403, "shut_out")

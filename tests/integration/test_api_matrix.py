@@ -45,6 +45,7 @@ EXPECTED = {
     ("GET", MEMBER): Expect(READ | {"node"}),
     ("POST", f"{MEMBER}/leave"): Expect({"node"}, WHY),
     ("POST", f"{MEMBER}/excuse"): Expect({"operator"}, {"force": True, **WHY}),
+    ("POST", f"{MEMBER}/readmit"): Expect({"operator"}, WHY),
     ("DELETE", MEMBER): Expect({"operator"}, {"force": True, **WHY}),
     ("POST", f"{CLUSTER}/pause"): Expect({"operator"}, WHY),
     ("POST", f"{CLUSTER}/resume"): Expect({"operator"}, WHY),

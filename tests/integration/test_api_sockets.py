@@ -202,6 +202,26 @@ async def test_more_connections_from_an_address_than_it_may_have_are_refused(wor
         opened[1][1].close()
 
 
+async def test_where_doors_make_room_a_probe_is_answered_however_many_only_stay(world):
+    """The oldest idle connection goes for it; the others, and what is counted, stay as they are."""
+    protocol = hasty(Doors(per_address=2, makes_room=True), head_deadline=60.0, idle_deadline=60.0)
+    async with served(world.app, protocol) as port:
+        opened = []
+        for count in (1, 2):
+            opened.append(await asyncio.open_connection("127.0.0.1", port))
+            await _until(lambda count=count: protocol.doors.open == count, "it is in")
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.get("/openapi.json", timeout=30)).status_code == 200
+        assert await _is_closed(opened[0][0], within=30)
+        await _until(lambda: protocol.doors.open == 1, "the younger one is left")
+        opened[1][1].write(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = await asyncio.wait_for(opened[1][0].read(), 30)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        await _until(lambda: not protocol.doors.open, "all have gone")
+        for _, writer in opened:
+            writer.close()
+
+
 async def test_a_head_that_drips_is_cut_as_well(world):
     """Bytes that go on coming do not move the deadline."""
     async with served(world.app, Hasty) as port:

@@ -84,7 +84,7 @@ def test_each_node_is_restarted_once_by_the_program(paper: PaperNodes, tmp_path)
     assert sorted(run["ROTATOR_NODE"] for run in found) == list(NODES)
     assert {run["ROTATOR_VERSION"] for run in found} == {"2"}
     assert len({run["ROTATOR_CLAIM"] for run in found}) == 3
-    names = {"CLUSTER", "NODE", "CLAIM", "VERSION", "ROTATION"}
+    names = {"CLUSTER", "NODE", "CLAIM", "VERSION", "ROTATION", "STEP"}
     assert {name.removeprefix("ROTATOR_") for name in found[0]} == names
     assert orchestrator.token_file.read_text() not in orchestrator.output()
 

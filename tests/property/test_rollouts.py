@@ -1,5 +1,8 @@
 """Orchestrators that die, stall and race, over nodes that take their time: what must always hold.
 
+Nodes fall, leave as they stop and are restarted by others at any moment, claimed or not; operators hold
+and release.
+
 The world is physical: a node is up or down, and uses what it booted with. What the service knows are
 reports, which may be late. Two orchestrators follow the contract of claims, and nothing else.
 """
@@ -19,7 +22,7 @@ from rotator.domain.claim import Claim, ClaimState
 from rotator.domain.cluster import ReadFrom
 from rotator.domain.ids import NodeName
 from rotator.domain.rotation import Phase
-from rotator.errors import Conflict, NotFound
+from rotator.errors import Conflict, NotFound, RolloutPaused
 from rotator.testing.factories import a_cluster, a_rotation
 from tests.support.rollouts import SECOND, Course, by_restart, node
 
@@ -37,6 +40,7 @@ class Body:
     is_up: bool = True
     starts: int = 0  #: restarts by orchestrators …
     crashes: int = 0  #: … and without any
+    has_fallen: bool = False  #: it is down, and no orchestrator stopped it
 
 
 @dataclass
@@ -58,6 +62,7 @@ class Fleet(Course):
         policy = by_restart(max_unavailable=most, soak=SOAK, claim_ttl=CLAIM_TTL)
         super().__init__(a_cluster(rotation, members=members), policy)
         self.random = random
+        self.most = most
         self.bodies = {name: Body() for name in NAMES}
         self.operators = [Operator("one"), Operator("two")]
         for name in NAMES:
@@ -77,7 +82,7 @@ class Fleet(Course):
         self.put(replace(before, attestation=said))
 
     def away(self) -> list[NodeName]:
-        """Nodes that are down."""
+        """Nodes that are down, for whatever reason."""
         return [name for name, body in self.bodies.items() if not body.is_up]
 
     # --- the orchestrators ------------------------------------------------------------------
@@ -93,13 +98,22 @@ class Fleet(Course):
                 continue
             try:
                 self.say(claim, ClaimState.RESTARTING)
+            except RolloutPaused:
+                continue  # Not now: it keeps the claim.
             except (Conflict, NotFound):
                 operator.held.remove(claim)
                 return
             body = self.bodies[claim.node]
             assert body.is_up, "a node that is down was claimed"
+            assert body.uses != 12, "a node that is back already was restarted again"
+            assert not self.cluster.rotation.is_held, "a restart began while it was held"
             body.is_up = False
+            assert len(self.away()) <= self.most, f"down after a restart began: {self.away()}"
             body.starts += 1
+            if (
+                self.random.random() < 0.3
+            ):  # `leave_on_stop`: its agent says so, and is gone as well
+                self.put(replace(self.cluster.members[claim.node], has_left=True))
             operator.down.add(claim.node)
             operator.acted.add(claim.id)
             self.examine()
@@ -135,13 +149,32 @@ class Fleet(Course):
     # --- the world --------------------------------------------------------------------------
 
     def crashes(self) -> None:
-        """A node ends and comes back on current before anybody has claimed it, for any reason."""
+        """A node is restarted by somebody else, and is back on current, whoever has claimed it."""
         name = self.random.choice(NAMES)
         body = self.bodies[name]
-        claimed = {claim.node for claim in self.cluster.open_claims()}
-        if body.is_up and not self.away() and name not in claimed:
+        if body.is_up:
             body.uses, body.crashes = 12, body.crashes + 1
             self.tell(name)
+
+    def falls(self) -> None:
+        """A node goes down by itself for a while, claimed or not, and its agent says so."""
+        name = self.random.choice(NAMES)
+        body = self.bodies[name]
+        if body.is_up and not any(other.has_fallen for other in self.bodies.values()):
+            body.is_up, body.has_fallen, body.crashes = False, True, body.crashes + 1
+            self.tell(name)
+
+    def rises(self) -> None:
+        """It comes up again, on current."""
+        for name, body in self.bodies.items():
+            if body.has_fallen:
+                body.is_up, body.has_fallen, body.uses = True, False, 12
+                self.tell(name)
+
+    def holds(self, *, is_held: bool) -> None:
+        """An operator holds the rotation, or releases it."""
+        rotation = replace(self.cluster.rotation, is_held=is_held)
+        self.cluster = replace(self.cluster, rotation=rotation)
 
     def time(self) -> None:
         """It passes; agents whose nodes run are heard."""
@@ -164,14 +197,16 @@ class Fleet(Course):
                 lambda: self.tell(self.random.choice(NAMES)),
                 self.time,
                 self.settle,
+                self.falls if self.random.random() < 0.3 else self.rises,
+                lambda: self.holds(is_held=self.random.random() < 0.3),
             )
         )()
         self.examine()
 
     def examine(self) -> None:
         """What holds at every instant."""
-        most = self.policy.rollout.max_unavailable
-        assert len(self.away()) <= most, f"down at once: {self.away()}"
+        stopped = [name for name in self.away() if not self.bodies[name].has_fallen]
+        assert len(stopped) <= self.most, f"down at once: {stopped}"
         for name, body in self.bodies.items():
             assert body.starts <= 1, f"{name} was restarted twice for one rotation"
 
@@ -179,6 +214,8 @@ class Fleet(Course):
         """With one orchestrator that does as it should, it comes to its end."""
         honest, other = self.operators
         self.dies(other)
+        self.rises()
+        self.holds(is_held=False)
         for _ in range(400):
             self.claims(honest)
             self.stops(honest)

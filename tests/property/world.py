@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+import pytest
+
 from rotator.domain import (
     adoption,
     commands,
@@ -62,7 +64,7 @@ from rotator.domain.rotation import Kind, Phase, Rotation
 from rotator.domain.schedule import Begin, PassOver, TakeUp
 from rotator.domain.version import Origin
 from rotator.domain.version import Stage as VersionStage
-from rotator.errors import InvariantViolated, StaleGeneration, StoreDocumentInvalid
+from rotator.errors import InvariantViolated, NodeShutOut, StaleGeneration, StoreDocumentInvalid
 from rotator.testing.factories import KEY, NAME, NOW, UID, a_cookie
 
 SECOND = timedelta(seconds=1)
@@ -438,6 +440,9 @@ class World:
     def remove(self, name: str, *, force: bool = False) -> None:
         self.save(departures.remove(self.crowd(), NodeName(name), self.request(), force=force))
 
+    def readmit(self, name: str) -> None:
+        self.save(departures.readmit(self.cluster, NodeName(name), self.request()))
+
     def leave(self, name: str) -> None:
         self.save(departures.leave(self.cluster, NodeName(name), self.request()))
 
@@ -465,6 +470,10 @@ class World:
 
     def attest(self, node: Node, said: Attestation) -> bool:
         """Send a report; whether the answer lets the node boot."""
+        if self.is_shut_out(node):
+            with pytest.raises(NodeShutOut):
+                membership.attest(self.crowd(), node.name, said)
+            return False
         taken = membership.attest(self.crowd(), node.name, said)
         if taken.change is None and said.read_from is ReadFrom.NONE:
             return taken.may_boot
@@ -553,8 +562,15 @@ class World:
             run=str(node.run),
         )
 
+    def is_shut_out(self, node: Node) -> bool:
+        """Whether the service answers it with 403, whatever it asks."""
+        member = self.cluster.members.get(node.name)
+        return member is not None and member.is_shut_out
+
     def act(self, node: Node) -> None:
         """What an honest agent does with the desired state of this moment."""
+        if self.is_shut_out(node):
+            return
         desired = desired_state(self.crowd())
         current = self.read_cookie(desired.current)
         previous = self.read_cookie(desired.previous)
@@ -608,9 +624,11 @@ class World:
 
     def boot(self, node: Node) -> bool:
         """Ask to boot, and boot if that is granted."""
+        node.is_running = False
+        if self.is_shut_out(node):
+            return self.attest(node, replace(self.seen(node), read_from=ReadFrom.BOOT))
         desired = desired_state(self.crowd())
         current = self.read_cookie(desired.current)
-        node.is_running = False
         node.seen = desired.generation
         node.own, node.pins = None, {}
         node.locked_round, node.foreign_links = None, ()
@@ -701,6 +719,8 @@ class World:
         if self.cluster.rotation is not None and self.rotation.is_held:
             self.release()
         for node in self.nodes.values():
+            if self.is_shut_out(node):
+                self.readmit(node.name)
             node.foreign_links = ()
             node.run += 1  # Who has left by mistake is back when its agent is started again.
         for _ in range(rounds):

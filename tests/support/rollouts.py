@@ -123,4 +123,4 @@ class Course:
 
     def next(self) -> tuple[NodeName, ...]:
         """Who may be claimed now."""
-        return rollout.outlook(self.crowd).next
+        return tuple(rollout.outlook(self.crowd).next)

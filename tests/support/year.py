@@ -272,7 +272,7 @@ class Year:
             self.now = max(self.now, at)
             self.chaos.time_left = (self.end - self.now) / (self.end - BEGIN)
             try:
-                if self.resume_at.get(name, self.end) <= self.now:
+                if name in self.resume_at and self.resume_at[name] <= self.now:
                     await self._resume(name)
                 if self.random.random() < 0.02:
                     await self._order(name)

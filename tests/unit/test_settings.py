@@ -287,9 +287,12 @@ clusters:
     [
         (
             "rollout: {strategy: roling}",
-            "rollout.strategy: this is one of: rolling; did you mean",
+            "rollout.strategy: this is one of: rolling, stop_the_world; did you mean",
         ),
-        ("rollout: {strategy: stop_the_world}", "rollout.strategy: stop_the_world is not in this"),
+        (
+            "rollout: {strategy: stop_the_world}",
+            "rollout: strategy: stop_the_world is of nodes without",
+        ),
         ("rollout: {strategy: [1]}", "rollout.strategy: this is one of: rolling"),
         ("rollout: {max_unavailable: 0}", "rollout.max_unavailable: should be greater than"),
         ("rollout: {order: nmae}", "rollout.order: write `name`, or a list of node names"),
@@ -323,6 +326,39 @@ def test_a_mistake_in_a_cluster_is_explained(written: Written, line: str, said: 
 
     assert re.match(r"rotator\.yaml:5:(5|15): clusters\.orders", only)
     assert said in only
+
+
+@pytest.mark.parametrize(
+    ("members", "adoption", "said"),
+    [
+        (
+            "{expect: none, without_agent: [a]}",
+            "restart",
+            "name 1 is not as Erlang writes a node's",
+        ),
+        ("{expect: none, without_agent: []}", "restart", "write a list of node names"),
+        ("{expect: none, without_agent: [a@h, a@h]}", "restart", "name 2 is there twice"),
+        ("{expect: 3, without_agent: [a@h]}", "restart", "this goes with `expect: none`"),
+        ("{expect: none, without_agent: [a@h]}", "hot", "need adoption: restart"),
+    ],
+)
+def test_nodes_without_an_agent_are_restarted_and_attest_nothing(
+    written: Written, members: str, adoption: str, said: str
+) -> None:
+    """They are named; nobody is expected beside them; and they cannot adopt while they run."""
+    [only] = _refusal(written(_with_cluster(f"adoption: {adoption}", members=members)))
+    assert said in only
+
+
+def test_nodes_without_an_agent_may_stop_all_at_once(written: Written) -> None:
+    """`stop_the_world` is read where such nodes are named."""
+    lines = ("adoption: restart", "rollout: {strategy: stop_the_world}")
+    members = "{expect: none, without_agent: [b@h, a@h]}"
+    settings = load(written(_with_cluster(*lines, members=members)))
+    [cluster] = settings.clusters.values()
+    policy = cluster.policy()
+    assert policy.without_agent == {"a@h", "b@h"}
+    assert policy.rollout.strategy == "stop_the_world"
 
 
 @pytest.mark.parametrize(

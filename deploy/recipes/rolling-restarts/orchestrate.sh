@@ -1,7 +1,8 @@
 #!/bin/sh
 # Restart one node after the other, as the service hands them out. Needs curl; no jq.
 # ROTATOR_ADDR, ROTATOR_TOKEN_FILE (role orchestrator), CLUSTER, RESTART: a program that is given
-# a node's name, restarts it with `rotator agent boot` before it, and returns when it has started.
+# a node's name, and restart (or, with stop_the_world, stop or start): it restarts the node, with
+# `rotator agent boot` before it where there is an agent, and returns when it has started.
 set -eu
 rollout="$ROTATOR_ADDR/v1/clusters/$CLUSTER/rollout"
 
@@ -20,9 +21,13 @@ while :; do
     continue
   fi
   node=$(echo "$claim" | field node) token=$(echo "$claim" | field token)
+  step=$(echo "$claim" | field step)
   say() { call PUT "$rollout/claims/$id" "{\"state\": \"$1\", \"token\": $token}" | field state; }
-  [ "$(say restarting)" = restarting ] || continue  # it is over: do not touch the node
-  if "$RESTART" "$node"; then
+  case $node in -*|*@-*) say failed >/dev/null; continue ;; esac  # programs take it for an option
+  if [ "$(say restarting)" != restarting ]; then  # it is over, or not now: do not touch the node
+    say released >/dev/null; sleep 5; continue
+  fi
+  if "$RESTART" "$node" "$step"; then
     while [ "$(say done)" = restarting ]; do sleep 2; done  # back, healthy and soaked: done
   else
     say failed >/dev/null  # the rollout tries again, and stops when that happens too often

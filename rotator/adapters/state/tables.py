@@ -89,6 +89,7 @@ members: Final = Table(
     Column("is_admitted", Boolean, nullable=False),
     Column("has_left", Boolean, nullable=False),
     Column("is_excused", Boolean, nullable=False),
+    Column("is_shut_out", Boolean, nullable=False),
     Column("attestation", _JSON),
     Column("asked_generation", BigInteger),
     Column("drift", _string(64)),
@@ -104,6 +105,7 @@ claims: Final = Table(
     Column("state", _string(16), nullable=False),
     Column("token", BigInteger, nullable=False),  #: fencing token
     Column("holder", _string(255), nullable=False),
+    Column("step", _string(16), nullable=False),
     Column("claimed_at", _INSTANT, nullable=False),
     Column("expires_at", _INSTANT, nullable=False),
     Column("restarting_at", _INSTANT),
@@ -111,6 +113,7 @@ claims: Final = Table(
     Column("ended_at", _INSTANT),
     Column("detail", Text, nullable=False),
     Column("links", _JSON, nullable=False),
+    Column("up", Integer, nullable=False),
     Column("is_forgiven", Boolean, nullable=False),
     UniqueConstraint("cluster", "token"),
     Index(

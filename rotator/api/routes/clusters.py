@@ -24,6 +24,7 @@ from rotator.api.dependencies import (
     services_of,
 )
 from rotator.domain.cookie import Cookie
+from rotator.domain.departures import require_let_in
 from rotator.domain.ids import ClusterName, Generation
 from rotator.protocol import v1
 from rotator.services.queries import Changing, ClusterReport
@@ -113,6 +114,7 @@ async def show_cookie(request: Request) -> Response:
         cluster = await longpoll.wait_for_change(
             request, services, name, poll=poll, still_allowed=still_allowed
         )
+    require_let_in(cluster, node)
     if poll.generation is not None and poll.generation > cluster.generation:
         await services.attestations.look_ahead(name, node, Generation(poll.generation))
     if longpoll.is_known(poll, name, cluster.generation):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from fastapi import Request
 from starlette.responses import Response
 
-from rotator.api import bodies, idempotency, mapping, reports
+from rotator.api import bodies, exclusions, idempotency, mapping, reports
 from rotator.api.auth import Role
 from rotator.api.dependencies import (
     Asked,
@@ -128,8 +128,23 @@ async def remove(
             node=name,
             revoked_tokens=list(tokens.revoked),
             covering_tokens=[row.id for row in tokens.covering],
+            covering_accounts=exclusions.accounts(services, cluster),
         )
     )
+
+
+async def readmit(
+    cluster: ClusterPath,
+    node: NodePath,
+    body: Annotated[v1.Reason, bodies.command(v1.Reason)],
+    services: Asked,
+    principal: Asking,
+) -> Response:
+    """A node that an emergency or a removal has shut out may join again; it needs a token."""
+    reason = bodies.reason(body.reason, required=True)
+    name = node_name(node)
+    await services.commands.readmit(cluster, name, by=principal.id, reason=reason)
+    return answered(v1.Readmitted(cluster=cluster, node=name))
 
 
 _READERS: Final = (Role.AUDITOR, Role.OPERATOR)
@@ -142,5 +157,6 @@ ROUTES: Final = (
     Route("GET", _NODE, show_node, (*_READERS, Role.NODE), v1.Member),
     Route("POST", f"{_NODE}/leave", leave, (Role.NODE,), v1.Member, takes=v1.Reason),
     Route("POST", f"{_NODE}/excuse", excuse, (Role.OPERATOR,), v1.Member, takes=v1.Reason),
+    Route("POST", f"{_NODE}/readmit", readmit, (Role.OPERATOR,), v1.Readmitted, takes=v1.Reason),
     Route("DELETE", _NODE, remove, (Role.OPERATOR,), v1.Removed, takes=v1.Reason),
 )

@@ -157,7 +157,7 @@ async def change(
 ) -> Response:
     """Renew a claim, say how far it is, or give it up; 409 when it is over. May be repeated."""
     if body.state not in set(ClaimState) - {ClaimState.EXPIRED}:
-        raise InputError("state: claimed, restarting, done or failed is wanted")
+        raise InputError("state: claimed, restarting, done, failed or released is wanted")
     detail = _line(body.detail, most=bodies.MAX_REASON, name="detail")
     word = Word(state=ClaimState(body.state), token=body.token, detail=detail)
     found = await services.claims.change(cluster, ClaimId(claim), word, by=principal.id)

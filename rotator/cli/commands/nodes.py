@@ -100,7 +100,10 @@ def remove(
     force: ForceOption = False,
     yes: YesOption = False,
 ) -> ExitCode:
-    """Forget a node for good, its tokens first."""
+    """A node is gone for good: its tokens are revoked, and its name is shut out.
+
+    It is refused with any other token, too, and in a pod of that name, until `rotator readmit`.
+    """
     required_reason(reason)
     session.confirm(f"{node} is removed from {cluster}, and its tokens are revoked.", yes=yes)
     asked = v1.Reason(reason=reason, force=force)
@@ -109,6 +112,28 @@ def remove(
     if answer.value is not None:
         view = listings.removed(answer.value)
     session.out.show(answer.document, view)
+    return ExitCode.OK
+
+
+def readmit(
+    session: Session,
+    *,
+    cluster: ClusterArgument,
+    node: NodeArgument,
+    reason: NeededReasonOption = "",
+    yes: YesOption = False,
+) -> ExitCode:
+    """Let a node join again that an emergency or `remove` has shut out.
+
+    It counts as new, and needs a token: its own was revoked. Make sure that nobody else has its
+    name by now: whoever comes with a token for it gets the cookie.
+    """
+    required_reason(reason)
+    session.confirm(f"{node} may join {cluster} again, and then gets the cookie.", yes=yes)
+    asked = v1.Reason(reason=reason)
+    path = ("clusters", cluster, "nodes", node, "readmit")
+    answer = session.api.post(v1.Readmitted, *path, body=asked)
+    session.out.show(answer.document, [f"{node} may join {cluster} again"])
     return ExitCode.OK
 
 
@@ -127,3 +152,9 @@ def register(app: typer.Typer) -> None:
     command(app, "remove", 'rotator remove orders rabbit@c --reason "sold" --yes', panel=NODES)(
         remove
     )
+    command(
+        app,
+        "readmit",
+        'rotator readmit orders rabbit@c --reason "installed anew" --yes',
+        panel=NODES,
+    )(readmit)

@@ -133,9 +133,9 @@ def by_command(
 ) -> ExitCode:
     """Restart the nodes of a cluster by a program of yours, once for each claim.
 
-    It finds ROTATOR_CLUSTER, ROTATOR_NODE, ROTATOR_CLAIM, ROTATOR_VERSION and ROTATOR_ROTATION in
-    its environment, and no secret. Exit code 0: the node was restarted. 75: not now, ask again.
-    Any other, or no end in time: it has failed.
+    It finds ROTATOR_CLUSTER, ROTATOR_NODE, ROTATOR_CLAIM, ROTATOR_VERSION, ROTATOR_ROTATION and
+    ROTATOR_STEP (restart, or of stop_the_world stop and then start) in its environment, and no
+    secret. Exit code 0: it is done. 75: not now, ask again. Any other, or no end in time: failed.
     """
     from rotator.orchestrators.command import CommandRestarter  # noqa: PLC0415 - slow to load
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rotator import failpoints
-from rotator.domain.claim import Claim, ClaimState
+from rotator.domain.claim import Claim, ClaimState, Step
 from rotator.domain.cluster import (
     Ahead,
     Attestation,
@@ -134,6 +134,7 @@ def full_claim(number: int = 1, **changes: object) -> Claim:
         state=ClaimState.FAILED,
         token=number,
         holder="ci-runner 1",
+        step=Step.START,
         claimed_at=NOW,
         expires_at=later(minutes=2),
         restarting_at=later(seconds=1),
@@ -141,6 +142,7 @@ def full_claim(number: int = 1, **changes: object) -> Claim:
         ended_at=later(seconds=3),
         detail="an „Übung“",
         links=(A, B),
+        up=3,
         is_forgiven=True,
     )
     return replace(claim, **changes)  # type: ignore[arg-type]

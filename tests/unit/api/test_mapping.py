@@ -114,6 +114,8 @@ def test_a_cluster_is_shown_without_any_cookie():
         "foreign_links": 0,
         "findings": 0,
         "left": [],
+        "left_but_heard": [],
+        "without_agent": [],
     }
     text = json.dumps(found)
     assert a_cookie(11).reveal() not in text

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rotator.api import throttle
-from rotator.api.throttle import Allowance, Limits, Throttle, TooManyAtWork, TooManyRequests
+from rotator.api.throttle import Limits, Throttle, TooManyAtWork, TooManyRequests
+from rotator.services.allowance import Allowance
 
 LIMITS = Limits(requests_per_second=10, burst=20, long_polls=2)
 HOME = "192.0.2.1"
@@ -190,3 +191,15 @@ def test_an_allowance_is_never_below_nothing_nor_above_its_burst(start, times, r
     for now in times:
         found = found.refilled(now, rate=rate, burst=50).minus(1)
         assert 0 <= found.left <= 50
+
+
+def test_a_request_that_fails_otherwise_is_counted_like_one_without_a_good_token(gate, clock):
+    """A stranger's is; who was good before keeps that, as an outage says nothing of its token."""
+    for _ in range(5 * int(throttle.STRANGERS_BURST)):
+        gate.unclear(HOME, "good")
+    gate.knock(HOME, "stranger")
+    for _ in range(int(throttle.STRANGERS_BURST)):
+        gate.unclear(HOME, "stranger")
+    with pytest.raises(TooManyRequests):
+        gate.knock(HOME, "another")
+    gate.knock(HOME, "good")

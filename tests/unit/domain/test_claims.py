@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from rotator.domain import claims
+from rotator.domain import claims, settlements
 from rotator.domain.claim import ClaimState
 from rotator.domain.cluster import ReadFrom
 from rotator.domain.rotation import Phase
@@ -255,7 +255,7 @@ def test_claims_end_with_their_node(
     if changes is not None:
         members[A] = replace(member, **changes)
     course.cluster = replace(course.cluster, members=members)
-    assert not claims._has_come_back(course.crowd, claim) or changes is not None
+    assert not settlements.has_come_back(course.crowd, claim) or changes is not None
     course.settle()
     assert course.state(claim) is ends
 

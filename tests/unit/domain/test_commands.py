@@ -127,7 +127,14 @@ def test_excluded_members_are_not_awaited_any_more() -> None:
     members = [a_member("a"), a_member("b"), a_member("c", is_excused=True)]
     change = _emergency(a_cluster(members=members), excludes=("a", "c", "x"))
     assert [m.name for m in a_crowd(change.cluster).awaited()] == ["b"]
-    assert [f.kind for f in change.facts] == [FactKind.MEMBER_EXCUSED, FactKind.EMERGENCY_STARTED]
+    assert [f.kind for f in change.facts] == [
+        FactKind.MEMBER_EXCUSED,
+        FactKind.MEMBER_EXCUSED,
+        FactKind.EMERGENCY_STARTED,
+    ]
+    assert [change.cluster.members[name].is_shut_out for name in "abc"] == [True, False, True]
+    again = _emergency(change.cluster, excludes=("a",), force=True)
+    assert FactKind.MEMBER_EXCUSED not in {fact.kind for fact in again.facts}
 
 
 def test_nothing_rotates_before_init() -> None:

@@ -4,11 +4,19 @@ from datetime import timedelta
 
 import pytest
 
-from rotator.domain import departures
+from rotator.domain import departures, membership
 from rotator.domain.cluster import ReadFrom
 from rotator.domain.commands import Request
-from rotator.errors import MemberIsLive, NotFound
-from rotator.testing.factories import NOW, a_cluster, a_crowd, a_member, a_policy, an_attestation
+from rotator.domain.facts import FactKind
+from rotator.errors import MemberIsLive, NodeShutOut, NotFound
+from rotator.testing.factories import (
+    NOW,
+    a_cluster,
+    a_crowd,
+    a_member,
+    a_policy,
+    an_attestation,
+)
 
 ASKED = Request(by="operator", reason="because", at=NOW)
 LATER = NOW + timedelta(seconds=91)
@@ -21,7 +29,7 @@ def test_a_live_member_is_excused_or_removed_by_force_alone() -> None:
         with pytest.raises(MemberIsLive):
             command(crowd, "a", ASKED, force=False)
     assert departures.excuse(crowd, "a", ASKED, force=True).cluster.members["a"].is_excused
-    assert departures.remove(crowd, "a", ASKED, force=True).cluster.members == {}
+    assert departures.remove(crowd, "a", ASKED, force=True).cluster.members["a"].has_left
 
 
 def test_a_lost_member_is_excused_once_without_force() -> None:
@@ -61,3 +69,48 @@ def test_leaving_is_repeatable_and_wants_a_member() -> None:
         departures.leave(gone, "b", ASKED)
     with pytest.raises(NotFound):
         departures.remove(a_crowd(gone), "b", ASKED, force=True)
+
+
+def test_a_node_that_was_removed_is_refused_and_not_awaited() -> None:
+    """Its name is kept, without what it said; to remove it again, and to leave, change nothing."""
+    policy = a_policy(expect=frozenset({"a", "b"}))
+    crowd = a_crowd(a_cluster(members=[a_member("a", an_attestation())]), policy)
+    crowd = crowd.with_cluster(departures.remove(crowd, "a", ASKED, force=True).cluster)
+    assert crowd.cluster.members["a"].attestation is None
+    assert (crowd.awaited(), crowd.lost(), crowd.missing()) == ((), (), ("b",))
+    assert departures.remove(crowd, "a", ASKED, force=False).facts == ()
+    with pytest.raises(NodeShutOut):
+        membership.attest(crowd, "a", an_attestation())
+    with pytest.raises(NodeShutOut):
+        departures.leave(crowd.cluster, "a", ASKED)
+
+
+@pytest.mark.parametrize("read_from", list(ReadFrom))
+def test_no_report_brings_back_whom_an_emergency_has_shut_out(read_from: ReadFrom) -> None:
+    """Neither being on current, nor a boot: only an operator does."""
+    out = a_member("a", an_attestation(12), is_excused=True, is_shut_out=True)
+    crowd = a_crowd(a_cluster(members=[out]))
+    with pytest.raises(NodeShutOut):
+        membership.attest(crowd, "a", an_attestation(12, read_from=read_from))
+    departures.require_let_in(crowd.cluster, "b")
+
+
+def test_who_is_readmitted_joins_as_any_that_is_new() -> None:
+    """It is forgotten once; who is not shut out is left as it is, and a stranger is not found."""
+    out = a_member("a", an_attestation(12), is_excused=True, is_shut_out=True)
+    change = departures.readmit(a_cluster(members=[out, a_member("b")]), "a", ASKED)
+    assert set(change.cluster.members) == {"b"}
+    assert change.cluster.generation == 43
+    assert [fact.kind for fact in change.facts] == [FactKind.MEMBER_READMITTED]
+    taken = membership.attest(a_crowd(change.cluster), "a", an_attestation())
+    assert taken.change.facts[0].kind is FactKind.MEMBER_JOINED
+    assert departures.readmit(change.cluster, "b", ASKED).facts == ()
+    with pytest.raises(NotFound):
+        departures.readmit(change.cluster, "a", ASKED)
+
+
+def test_names_that_were_removed_make_room_for_others() -> None:
+    """Whoever may attest for a pattern has taken every name there may be; one is removed."""
+    full = a_cluster(members=[a_member(f"n{n}") for n in range(membership.MAX_MEMBERS)])
+    removed = departures.remove(a_crowd(full), "n1", ASKED, force=True).cluster
+    assert membership.attest(a_crowd(removed), "new", an_attestation()).change is not None

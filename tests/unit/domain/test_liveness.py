@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -92,6 +93,19 @@ def test_the_next_silence_is_when_time_alone_changes_who_is_awaited() -> None:
     assert a_crowd(cluster, now=NOW + TTL).next_silence() is None
 
 
+def test_who_has_left_and_whose_vm_runs_on_is_named_while_it_is_heard() -> None:
+    """Nobody waits for it, and it has the cookie: it is to be stopped."""
+    members = [
+        a_member("a", an_attestation(12), has_left=True),
+        a_member("b", an_attestation(None, read_from=ReadFrom.NONE), has_left=True),
+        a_member("c", has_left=True),
+        a_member("d", an_attestation(12)),
+    ]
+    crowd = a_crowd(a_cluster(members=members))
+    assert crowd.left_but_heard() == ("a",)
+    assert replace(crowd, now=NOW + TTL).left_but_heard() == ()
+
+
 @pytest.mark.parametrize(
     ("expect", "missing"),
     [
@@ -107,6 +121,14 @@ def test_the_missing_are_named_or_counted(expect: Expectation, missing: tuple[st
     """Who never attested is missing; a name that has left in good order is not."""
     members = [a_member(A), a_member("rabbit@b"), a_member("rabbit@left", has_left=True)]
     assert a_crowd(a_cluster(members=members), a_policy(expect=expect)).missing() == missing
+
+
+def test_who_has_left_without_a_word_has_to_be_made_up_for() -> None:
+    """Of ephemeral nodes silence is all that is heard."""
+    members = [a_member(A), replace(a_member("b"), last_seen=NOW + TTL)]
+    policy = a_policy(expect=2, ephemeral=True)
+    crowd = a_crowd(a_cluster(members=members), policy, now=NOW + TTL)
+    assert crowd.missing() == ("1 more",)
 
 
 def test_excusing_an_expected_node_that_has_left_unblocks_a_count() -> None:

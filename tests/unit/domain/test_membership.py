@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from rotator.domain import membership
+from rotator.domain import adoption, membership
 from rotator.domain.cluster import Cluster, Proof, ReadFrom
 from rotator.domain.facts import FactKind
 from rotator.domain.liveness import Liveness
@@ -340,6 +340,26 @@ def test_who_has_left_joins_again() -> None:
     assert taken.change.cluster.generation == 43
 
 
+@pytest.mark.parametrize(("read_from", "is_back"), [(ReadFrom.VM, True), (ReadFrom.NONE, False)])
+def test_who_has_left_and_runs_on_is_waited_for_while_an_emergency_locks(
+    read_from: ReadFrom, is_back: bool
+) -> None:
+    """It would be linked to whom it likes, and be given the new cookie: its links are looked at."""
+    rotation = an_emergency(Phase.LOCKING)
+    said = an_attestation(
+        None, run="x", read_from=read_from, locked_round=rotation.lock_round, foreign_links=("i@x",)
+    )
+    gone = a_member("a", an_attestation(run="x"), has_left=True)
+    crowd = a_crowd(a_cluster(rotation, members=[gone, a_member("b")]))
+    taken = membership.attest(crowd, "a", said)
+    after = crowd.with_cluster(taken.change.cluster)
+    assert after.cluster.members["a"].has_left is not is_back
+    blocking = {(one.code, one.subject) for one in adoption.unlocked(after, rotation)}
+    assert (("foreign_link", "a") in blocking) is is_back
+    again = membership.attest(after, "a", replace(said, preflight=("x",)))
+    assert again.change.cluster.generation == after.cluster.generation
+
+
 @pytest.mark.parametrize(
     ("before", "said", "is_back"),
     [
@@ -404,14 +424,41 @@ def test_an_excused_member_that_leaves_does_not_return() -> None:
 
 
 def test_a_link_to_a_member_is_none_to_a_stranger_but_a_hidden_one_is() -> None:
-    """Its agent may be silent, or it may be excused: it is known; in an emergency nobody is."""
+    """Nor is one to whom nobody waits for: nothing tells who it is. In an emergency nobody is known."""
     links = {"b": False, "c": True, "x": False}
-    a = a_member("a", an_attestation(foreign_links=("b", "c", "x"), links=links))
-    others = [a_member("b", is_excused=True), a_member("c"), a_member("x", has_left=True)]
+    a = a_member("a", an_attestation(foreign_links=("b", "c", "d", "x"), links=links))
+    others = [
+        a_member("b"),
+        a_member("c"),
+        a_member("d", is_excused=True),
+        a_member("x", has_left=True),
+    ]
     calm = a_crowd(a_cluster(members=[a, *others]))
-    assert membership.strangers(calm, a) == ("c", "x")
+    assert membership.strangers(calm, a) == ("c", "d", "x")
     strict = a_crowd(a_cluster(an_emergency(Phase.LOCKING), members=[a, *others]))
-    assert membership.strangers(strict, a) == ("b", "c", "x")
+    assert membership.strangers(strict, a) == ("b", "c", "d", "x")
+
+
+def test_a_new_link_to_one_that_is_shut_out_is_a_fact() -> None:
+    """Whoever has its name by now, it is nobody's peer any more."""
+    others = [a_member("b", has_left=True, is_shut_out=True), a_member("c", is_excused=True)]
+    cluster = a_cluster(members=[a_member("a", an_attestation()), *others])
+    taken = _attest(cluster, an_attestation(foreign_links=("b", "c")))
+    told = [f.details for f in taken.change.facts if f.kind is FactKind.FOREIGN_LINK_SEEN]
+    assert [one["names"] for one in told] == [["b"]]
+
+
+@pytest.mark.parametrize("ephemeral", [True, False])
+def test_a_link_to_a_member_whose_agent_is_silent_is_told_apart(ephemeral: bool) -> None:
+    """It is no stranger, and it runs although nobody waits for it: neither excused nor gone."""
+    a = a_member("a", an_attestation(foreign_links=("b", "c", "d", "x")))
+    others = [a_member("b"), a_member("c", is_excused=True), a_member("d", has_left=True)]
+    policy = a_policy(ephemeral=ephemeral)
+    crowd = a_crowd(a_cluster(members=[a, *others]), policy, now=NOW + timedelta(seconds=91))
+    assert membership.silent_peers(crowd, a) == ("b",)
+    assert "b" not in membership.strangers(crowd, a)
+    assert membership.silent_peers(a_crowd(crowd.cluster, policy), a) == ()
+    assert membership.silent_peers(crowd, a_member("z")) == ()
 
 
 def test_before_init_nobody_returns() -> None:

@@ -151,10 +151,6 @@ class Claims:
             members=len(self._pods.names),
         )  # fmt: skip
 
-    async def is_beginning(self) -> bool:
-        """Never: a version is there at once."""
-        return False
-
     async def take(self, nodes: list[str], *, holder: str, key: str = "") -> list[v1.Claim]:
         """One, if one may; the same for the same key."""
         await self._weather.before()

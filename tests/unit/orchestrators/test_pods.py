@@ -80,6 +80,16 @@ def test_only_a_pod_that_is_up_and_settled_may_go() -> None:
     assert "just started" in obstacle(a_pod(creationTimestamp=""), now=NOW, settle=SETTLE)
 
 
+@pytest.mark.parametrize(("since", "is_new"), [(29, True), (31, False)])
+def test_a_container_that_was_started_again_is_given_time_as_well(since: int, is_new: bool) -> None:
+    """The pod is old, and ready for a moment only: its member may have booted just now."""
+    changed = (NOW - timedelta(seconds=since)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": changed}
+    meta = {"name": "app-0", "creationTimestamp": "2026-11-01T00:00:00Z"}
+    pod = seen({"metadata": meta, "status": {"phase": "Running", "conditions": [ready]}})
+    assert ("just started" in obstacle(pod, now=NOW, settle=SETTLE)) is is_new
+
+
 def test_an_object_without_anything_is_a_pod_that_is_not_up() -> None:
     """What is missing counts as not so."""
     assert obstacle(seen({}), now=NOW, settle=SETTLE) == "pod  is not ready: Unknown"
