@@ -70,7 +70,8 @@ soak: setup packages  ## Rotations of twenty nodes, RabbitMQ, three replicas, de
 	$(BIN)/python -m tests.soak $(SOAK)
 	$(BIN)/python -m pytest -q -s tests/soak
 	ROTATOR_TESTS=full $(BIN)/python -m pytest -q -s tests/acceptance/test_crashes.py tests/acceptance/test_demo.py \
-	  tests/acceptance/test_replicas.py tests/acceptance/test_replicas_outcomes.py tests/property/test_rollouts.py
+	  tests/acceptance/test_replicas.py tests/acceptance/test_replicas_outcomes.py tests/property/test_rollouts.py \
+	  tests/acceptance/test_kubernetes_restarts.py tests/acceptance/test_rabbitmq_restarts.py
 	ROTATOR_TESTS_WHOLE=1 $(BIN)/python -m pytest -q tests/acceptance/test_lost_stores.py \
 	  tests/acceptance/test_lost_aws.py
 	ROTATOR_FUZZ_EXAMPLES=300 $(BIN)/python -m pytest -q --timeout 1800 tests/integration/test_api_fuzz.py

@@ -36,6 +36,7 @@ class Carrier:
         self._service = service
         self._restarter = restarter
         self._heard_at = _now()  # before the request was answered, so on the safe side
+        self.is_restarting = False  #: the restart runs, whatever has become of the claim
         self._begun: Go | None = None  #: what a restart was tried of
         self._told = ""
         self._pause = _PAUSES[0]
@@ -105,6 +106,7 @@ class Carrier:
         log.info("%s: %s, for version %d", self.claim.node, self.claim.step, self.claim.version)
         self._begun = go
         restart = asyncio.ensure_future(self._restarter.restart(self.claim, go))
+        self.is_restarting = True
         try:
             while not (await asyncio.wait({restart}, timeout=self._renewal()))[0]:
                 await self._renew("restarting")
@@ -112,6 +114,8 @@ class Carrier:
             # Once begun it is not left half done: the end of this program waits for it.
             await asyncio.wait({restart})
             raise
+        finally:
+            self.is_restarting = False
         return restart.result()
 
     # --- after ------------------------------------------------------------------------------
@@ -150,7 +154,7 @@ class Carrier:
         except ClaimOver:
             if state != "restarting":
                 raise
-            self._tell("the claim is over, and its restart cannot be taken back")
+            self._tell("the claim is over; the restart that has begun goes on")
         except RotatorError as error:
             self._tell(str(error))
 

@@ -31,7 +31,7 @@ class Orchestrator:
         self._service = service
         self._restarter = restarter
         self._holder = holder
-        self._carriers: dict[str, asyncio.Task[None]] = {}
+        self._carriers: dict[Carrier, asyncio.Task[None]] = {}
         self._revision: int | None = None
         self._last: v1.Rollout | None = None
         self._told: dict[str, str] = {}
@@ -82,12 +82,24 @@ class Orchestrator:
         for step in found.next:
             if step.node not in ours:
                 self._note(step.node, _why_not_ours(step))
+        if beyond := self._beyond(found):
+            ours = ours[: max(len(found.next) - beyond, 0)]
+            self._revision = None  # that a program ends changes nothing at the service: look again
         if not ours:
             return
         for claim in await self._take(ours):
             carrier = Carrier(claim, service=self._service, restarter=self._restarter)
             log.info("%s: claimed", claim.node)
-            self._carriers[claim.id] = asyncio.create_task(_carried(carrier))
+            self._carriers[carrier] = asyncio.create_task(_carried(carrier))
+
+    def _beyond(self, found: v1.Rollout) -> int:
+        """How many restarts of ours still run whose claims the service has seen the end of.
+
+        It sees that a node is back, and not what its program has still to do there.
+        """
+        known = {claim.id for claim in found.under_way}
+        self._under_way()
+        return sum(one.is_restarting and one.claim.id not in known for one in self._carriers)
 
     def _is_ours(self, step: v1.RolloutStep) -> bool:
         is_fit = not _is_like_an_option(step.node)

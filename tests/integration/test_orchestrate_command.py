@@ -142,6 +142,35 @@ def test_a_stop_waits_for_the_program_and_takes_no_further_claim(
     assert "Traceback" not in orchestrator.output()
 
 
+def test_the_next_program_begins_when_the_one_before_has_ended(paper: PaperNodes, tmp_path) -> None:
+    """A node that is back, and whose program still has to do with it, keeps its place until that ends."""
+    body = (
+        f'touch "{paper.directory}/$ROTATOR_NODE"\n'
+        f"while ! [ -e {tmp_path}/go ]; do sleep 0.05; done"
+    )
+    script = program(tmp_path, body)[-1]
+    words = ("command", "--verbose", "--timeout", "10m", "--once", "--", script)
+    orchestrator = a_copy(paper, tmp_path / "one", words)
+    rotation = paper.rotate()
+    orchestrator.start()
+
+    def is_back() -> bool:
+        found = paper.rollout()
+        return bool(found["restarted"] == 1 and found["next"] and not found["under_way"])
+
+    def looks() -> int:
+        return orchestrator.output().count("HTTP Request: GET")
+
+    wait_for("the service sees it back", is_back, seconds=LONG)
+    before = looks()
+    wait_for("the orchestrator has looked again", lambda: looks() > before + 3, seconds=LONG)
+    assert len(runs(tmp_path)) == 1
+    (tmp_path / "go").touch()
+    assert orchestrator.wait() == 0, orchestrator.output()
+    paper.service.until_phase("orders", rotation, "completed")
+    assert sorted(run["ROTATOR_NODE"] for run in runs(tmp_path)) == list(NODES)
+
+
 def test_two_orchestrators_restart_no_node_twice(paper: PaperNodes, tmp_path) -> None:
     """Three copies at once, one of which is killed, and over three rotations each node goes once in each."""
     words = program(tmp_path, f'touch "{paper.directory}/$ROTATOR_NODE"')

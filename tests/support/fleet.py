@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import json
 import math
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -55,6 +56,7 @@ class Fleet:
     _began_at: float = 0.0  # Unix time in seconds; what was before does not count
     _down: list[tuple[str, float, float]] = field(default_factory=list)  # a node, from, until
     _came: dict[str, float] = field(default_factory=dict)  # a node that is new, until when it was
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)  # of _down
 
     # --- who there is -----------------------------------------------------------------------
 
@@ -112,7 +114,8 @@ class Fleet:
 
     def down(self, name: str) -> None:
         """Its links are about to go, and nobody shall call it."""
-        self._down.append((name, time.time(), math.inf))
+        with self._lock:
+            self._down.append((name, time.time(), math.inf))
         for node in self.up:
             node.expect_down(name)
 
@@ -133,10 +136,11 @@ class Fleet:
         self.mesh.readmit(name)
         if self._came.get(name) == math.inf:
             self._came[name] = time.time()
-        self._down = [
-            (one, begin, time.time() + FLAPS if one == name and end == math.inf else end)
-            for one, begin, end in self._down
-        ]
+        with self._lock:
+            self._down = [
+                (one, begin, time.time() + FLAPS if one == name and end == math.inf else end)
+                for one, begin, end in self._down
+            ]
         self.mesh.call()
 
     def wait_in_step(self) -> None:

@@ -121,6 +121,14 @@ class RabbitNode:
             self.process.wait()
             self.process = None
 
+    def stop(self) -> None:
+        """As its systemd unit does: `rabbitmqctl stop`, then SIGTERM for what is left."""
+        self.ctl("stop")
+        assert self.process is not None
+        self.process.terminate()
+        self.process.wait(_READY_SECONDS)
+        self.process = None
+
     def ctl(self, *arguments: str) -> str:
         """What ``rabbitmqctl`` says, with this node's cookie file; fails when that fails."""
         return self._tool("rabbitmqctl", *arguments)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rotator.cli.demo.epmd import erlang
 from tests.acceptance.conftest import vault_place
@@ -173,10 +174,11 @@ class Tool:
 
 
 @contextmanager
-def rotated_rabbitmq(directory: Path) -> Iterator[RotatedRabbits]:
+def rotated_rabbitmq(directory: Path, **policy: Any) -> Iterator[RotatedRabbits]:
     """Three brokers with a cookie of their own, imported, and an agent beside each.
 
-    The recipe is put in place while they run, as whoever begins with this would do it.
+    The recipe is put in place while they run, as whoever begins with this would do it. *policy* are
+    further settings of the cluster.
     """
     place = vault_place(directory)
     with erlang(directory) as beam, rabbitmq(beam) as brokers:
@@ -187,6 +189,7 @@ def rotated_rabbitmq(directory: Path) -> Iterator[RotatedRabbits]:
             "emergency_cooldown": "0",
             "max_rotations_per_hour": 1000,
             "members": members,
+            **policy,
         }
         service = Service(directory, place.settings, {CLUSTER: settings})
         service.start()

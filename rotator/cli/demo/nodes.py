@@ -108,7 +108,8 @@ class BeamNode:
     @property
     def pid(self) -> int | None:
         """Its process id, while it is alive."""
-        return self._process.pid if self._process and self._process.poll() is None else None
+        process = self._process  # read once: another thread may end it meanwhile
+        return process.pid if process and process.poll() is None else None
 
     @property
     def is_alive(self) -> bool:

@@ -7,10 +7,13 @@ that dies by itself is started again on the files that are there, without the in
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 import threading
-from collections import defaultdict
-from collections.abc import Iterator
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +22,14 @@ from typing import Any
 from rotator.cli.demo.epmd import erlang
 from rotator.cli.demo.mesh import Mesh
 from rotator.cli.demo.nodes import write_private
-from tests.support.fleet import CLUSTER, Fleet
+from rotator.cli.demo.processes import DemoFailed
+from tests.support.fleet import CLUSTER, LONG, Fleet
 from tests.support.kubernetes.cluster import FakeKubernetes, fake_kubernetes
 from tests.support.kubernetes.manifests import budget, stateful_set
 from tests.support.kubernetes.store import Item
-from tests.support.service import Service
+from tests.support.service import Service, wait_for
 
+CREATED = 201
 HOST = "127.0.0.1"
 SET = "app"
 
@@ -40,6 +45,9 @@ class BeamPods:
 
     fleet: Fleet
     started: list[str] = field(default_factory=list)  #: pods, in order, once for each incarnation
+    crashed: list[str] = field(default_factory=list)  #: pods whose node died by itself, in order
+    away: set[str] = field(default_factory=set)  #: pods of which nothing runs just now
+    most_away: int = 0
     held: set[str] = field(default_factory=set)
     is_closing: bool = False
     _turns: dict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
@@ -66,6 +74,17 @@ class BeamPods:
         """Agent and node, in good order."""
         await asyncio.to_thread(self._stop, node_of(pod["metadata"]["name"]))
 
+    def crash(self, pod: str) -> None:
+        """SIGKILL its node once it is up; the kubelet starts it again, without the init container."""
+        name = node_of(pod)
+        with self._turns[name]:
+            node = self.fleet.mesh[name]
+            if (pid := node.pid) is not None:
+                _patiently(lambda: self.fleet.down(name))
+                self.crashed.append(pod)
+                os.kill(pid, signal.SIGKILL)
+                wait_for(f"{name} is dead", lambda: not node.is_alive)
+
     def _start(self, name: str) -> None:
         with self._turns[name]:
             if self.is_closing:
@@ -74,24 +93,43 @@ class BeamPods:
                 self.fleet.recruit(name)
             node, agent = self.fleet.mesh[name], self.fleet.agents[name]
             write_private(node.cookie_file, "OFTHEIMAGEANDUSEDBYNOBODY", mode=0o400)
-            write_private(node.boot_file, "")
+            node.boot_file.unlink(missing_ok=True)
             shutil.rmtree(agent.directory / "state", ignore_errors=True)
-            self.fleet.start_node(name)
+            while agent.boot() != 0:  # a service that is away for long: the kubelet tries again
+                if self.is_closing:
+                    return
+            self.fleet.start_node(name, boot=False)
             agent.start()
-            self.fleet.readmit(name)
+            self.away.discard(name)
+            _patiently(lambda: self.fleet.readmit(name))
 
     def _again(self, name: str) -> None:
         with self._turns[name]:
+            self.fleet.mesh[name].kill()  # what is left of a process that has ended
             self.fleet.mesh.restart(name, connect=False)
-            self.fleet.readmit(name)
+            _patiently(lambda: self.fleet.readmit(name))
 
     def _stop(self, name: str) -> None:
         with self._turns[name]:
             if name in self.fleet.mesh.nodes:
                 if not self.is_closing:
-                    self.fleet.down(name)
+                    _patiently(lambda: self.fleet.down(name))
+                self.away.add(name)
+                self.most_away = max(self.most_away, len(self.away))
                 self.fleet.agents[name].stop()
                 self.fleet.mesh[name].stop()
+
+
+def _patiently(act: Callable[[], None]) -> None:
+    """Again, when another node that was asked has gone meanwhile."""
+    ends_at = time.monotonic() + LONG
+    while True:
+        try:
+            return act()
+        except DemoFailed:
+            if time.monotonic() > ends_at:
+                raise
+            time.sleep(0.05)
 
 
 @dataclass
@@ -102,6 +140,24 @@ class PodFleet:
     fleet: Fleet
     pods: BeamPods
     replicas: int
+
+    @property
+    def names(self) -> list[str]:
+        """The pods' names, by ordinal."""
+        return [f"{SET}-{number}" for number in range(self.replicas)]
+
+    def evicted(self) -> Counter[str]:
+        """How often each pod was evicted."""
+        return Counter(name for name, code in self.kubernetes.evictions if code == CREATED)
+
+    def begin(self) -> None:
+        """Count from now on; every pod is there, and nothing is under way."""
+        self.pods.held.clear()
+        self.settle()
+        self.fleet.begin_to_count()
+        for counted in (self.pods.started, self.pods.crashed, self.kubernetes.evictions):
+            counted.clear()
+        self.pods.most_away = 0
 
     def settle(self) -> None:
         """Every pod is ready, and the cluster is as it should be."""
