@@ -49,6 +49,7 @@ def assert_on(rabbits: RotatedRabbits, cookie: str) -> None:
         assert set(rabbits.pins(name, (name, *peers))) == {cookie}
 
 
+@full
 def test_brokers_are_restarted_one_at_a_time_and_the_queue_keeps_its_majority(
     rabbits: RotatedRabbits,
 ) -> None:

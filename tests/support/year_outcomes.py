@@ -116,7 +116,10 @@ class Outcomes:
                 continue
             first = fact.details.get("due_since") or last
             if datetime.fromisoformat(first) <= slot <= datetime.fromisoformat(last):
-                self._assert_no_chance(name, planned, fact.at)
+                # From the slot on that stood for it, that one's own time counts.
+                stood_for = datetime.fromisoformat(last)
+                ends_at = min(fact.at, stood_for) if stood_for > slot else fact.at
+                self._assert_no_chance(name, planned, ends_at)
                 is_resume = fact.kind is FactKind.SCHEDULE_RESUMED
                 return "paused" if is_resume else "stood for by a later one"
         self._assert_no_chance(name, planned, self.end)

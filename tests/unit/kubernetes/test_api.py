@@ -27,11 +27,16 @@ async def answering(
             await reader.readuntil(b"\r\n\r\n")
             await answer(writer)
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        ended.set()
 
+    ended = asyncio.Event()
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
         yield Place(address=f"http://127.0.0.1:{port}", token_file=None, ca_cert=None)
+        await ended.wait()
 
 
 @pytest.mark.timeout(120)
