@@ -77,7 +77,8 @@ async def test_a_node_that_is_removed_while_its_report_is_open_does_not_come_bac
         world, "PUT", path, token=text, body=attestation(generation=1), meanwhile=remove
     )
     assert answer.status_code == 401
-    assert (await world.call("GET", path)).status_code == 404
+    left = (await world.call("GET", path)).json()
+    assert (left["liveness"], left["shut_out"]) == ("left", True)
 
 
 @pytest.mark.parametrize("query", [{}, {"generation": 0, "wait": "30s"}])
