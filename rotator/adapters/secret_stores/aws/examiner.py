@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from rotator.adapters.secret_stores.aws import labels, layout, rights
 from rotator.adapters.secret_stores.aws.secrets import Secret, looks
+from rotator.adapters.secret_stores.examining import Reach, compare_clocks, system_clock
 from rotator.adapters.secret_stores.places import one_step
 from rotator.domain.findings import Finding
 from rotator.errors import (
@@ -17,10 +18,9 @@ from rotator.errors import (
     StoreQuotaReached,
 )
 from rotator.ports.examiner import Check
-from rotator.services.doctor import clocks
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rotator.adapters.secret_stores.aws.connection import Ask, AwsConnection
     from rotator.adapters.secret_stores.aws.labels import Labels
@@ -28,12 +28,7 @@ if TYPE_CHECKING:
     from rotator.adapters.secret_stores.aws.rights import Attempt
     from rotator.ports.examiner import Subject
 
-_TO_THE_SECOND: Final = timedelta(seconds=1)
 _AT_ONCE: Final = 4  #: clusters; a call's time begins before it has a thread
-
-
-def _system_clock() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251 - this is about the machine's clock itself
 
 
 class AwsExaminer:
@@ -44,38 +39,23 @@ class AwsExaminer:
         connection: AwsConnection,
         *,
         prefix: str,
-        now: Callable[[], datetime] = _system_clock,
+        now: Callable[[], datetime] = system_clock,
     ) -> None:
         self._connection = connection
         self._prefix = prefix.strip("/")
         self._now = now
-        self._reached: asyncio.Task[tuple[Finding, ...]] | None = None
+        self._reach = Reach(self._try_to_reach)
 
     def checks(self, subject: Subject) -> Sequence[Check]:
         """See the port."""
         return (
-            Check("secrets manager", self._reach),
-            Check("rights in the secrets manager", self._once_there(self._rights, subject)),
-            Check("clusters' secrets", self._once_there(self._clusters, subject)),
-            Check("credentials of AWS", self._once_there(self._credentials, subject)),
+            Check("secrets manager", self._reach.findings),
+            Check("rights in the secrets manager", self._reach.first(self._rights, subject)),
+            Check("clusters' secrets", self._reach.first(self._clusters, subject)),
+            Check("credentials of AWS", self._reach.first(self._credentials, subject)),
             # A clock that is wrong is why AWS refuses every signature: looked at in any case.
             Check("clock of the secrets manager", self._clock),
         )
-
-    def _once_there(
-        self, look: Callable[[Subject], Awaitable[Iterable[Finding]]], subject: Subject
-    ) -> Callable[[], Awaitable[Iterable[Finding]]]:
-        """Look only where the store can be used: why it cannot be is said once."""
-
-        async def run() -> Iterable[Finding]:
-            return () if await self._reach() else await look(subject)
-
-        return run
-
-    async def _reach(self) -> tuple[Finding, ...]:
-        if self._reached is None:
-            self._reached = asyncio.ensure_future(self._try_to_reach())
-        return await asyncio.shield(self._reached)
 
     async def _try_to_reach(self) -> tuple[Finding, ...]:
         name = f"{self._prefix}/clusters/readiness"
@@ -118,14 +98,7 @@ class AwsExaminer:
         return (Finding(code="store_key_lasting", detail=f"an access key ({source})"),)
 
     async def _clock(self) -> Iterable[Finding]:
-        before = self._now()
-        theirs = await self._connection.clock()
-        waited = self._now() - before
-        if theirs is None:
-            return ()
-        ours = before + waited / 2
-        doubt = waited / 2 + _TO_THE_SECOND
-        return clocks.compare("secrets manager", ours=ours, theirs=theirs, doubt=doubt)
+        return await compare_clocks(self._connection.clock, now=self._now)
 
     async def leave(self) -> None:
         """Nothing was made."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from rotator.adapters.secret_stores.examining import Reach, compare_clocks, system_clock
 from rotator.adapters.secret_stores.places import one_step
 from rotator.adapters.secret_stores.vault import rights
 from rotator.adapters.secret_stores.vault.connection import THREADS
@@ -19,20 +20,14 @@ from rotator.errors import (
     StoreKvVersion1,
 )
 from rotator.ports.examiner import Check
-from rotator.services.doctor import clocks
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from rotator.adapters.secret_stores.vault.connection import Ask, VaultConnection
     from rotator.ports.examiner import Subject
 
 _AT_ONCE: Final = 200  #: paths in one question
-_TO_THE_SECOND: Final = timedelta(seconds=1)
-
-
-def _system_clock() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251 - this is about the machine's clock itself
 
 
 class VaultExaminer:
@@ -45,39 +40,24 @@ class VaultExaminer:
         mount: str,
         prefix: str,
         method: str,
-        now: Callable[[], datetime] = _system_clock,
+        now: Callable[[], datetime] = system_clock,
     ) -> None:
         self._connection = connection
         self._mount = mount.strip("/")
         self._prefix = prefix.strip("/")
         self._method = method
         self._now = now
-        self._reached: asyncio.Task[tuple[Finding, ...]] | None = None
+        self._reach = Reach(self._try_to_reach)
 
     def checks(self, subject: Subject) -> Sequence[Check]:
         """See the port."""
         return (
-            Check("secrets manager", self._reach),
-            Check("rights in the secrets manager", self._once_there(self._rights, subject)),
-            Check("documents' settings", self._once_there(self._documents, subject)),
-            Check("token of the secrets manager", self._once_there(self._token, subject)),
-            Check("clock of the secrets manager", self._once_there(self._clock, subject)),
+            Check("secrets manager", self._reach.findings),
+            Check("rights in the secrets manager", self._reach.first(self._rights, subject)),
+            Check("documents' settings", self._reach.first(self._documents, subject)),
+            Check("token of the secrets manager", self._reach.first(self._token, subject)),
+            Check("clock of the secrets manager", self._reach.first(self._clock, subject)),
         )
-
-    def _once_there(
-        self, look: Callable[[Subject], Awaitable[Iterable[Finding]]], subject: Subject
-    ) -> Callable[[], Awaitable[Iterable[Finding]]]:
-        """Look only where the store can be used: why it cannot be is said once."""
-
-        async def run() -> Iterable[Finding]:
-            return () if await self._reach() else await look(subject)
-
-        return run
-
-    async def _reach(self) -> tuple[Finding, ...]:
-        if self._reached is None:
-            self._reached = asyncio.ensure_future(self._try_to_reach())
-        return await asyncio.shield(self._reached)
 
     async def _try_to_reach(self) -> tuple[Finding, ...]:
         path = f"{self._prefix}/clusters/readiness"
@@ -126,19 +106,12 @@ class VaultExaminer:
         return tuple(_about_token(about, is_ours_to_renew=self._method == "token"))
 
     async def _clock(self, _subject: Subject) -> Iterable[Finding]:
-        before = self._now()
-        theirs = await self._connection.clock()
-        waited = self._now() - before
-        if theirs is None:
-            return ()
-        ours = before + waited / 2
-        doubt = waited / 2 + _TO_THE_SECOND
-        return clocks.compare("secrets manager", ours=ours, theirs=theirs, doubt=doubt)
+        return await compare_clocks(self._connection.clock, now=self._now)
 
     async def leave(self) -> None:
         """Give back the token that a login has made; one from a file is somebody else's."""
-        is_login = self._method != "token" and self._reached is not None
-        if is_login and not await self._reach():
+        is_login = self._method != "token" and self._reach.was_tried
+        if is_login and not await self._reach.findings():
             with suppress(SecretStoreError):
                 await self._connection.run(lambda ask: ask("POST", "auth/token/revoke-self", {}))
 
