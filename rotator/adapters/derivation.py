@@ -43,7 +43,6 @@ _ALL: Final[tuple[KdfParameters, ...]] = (
 )
 
 PROFILES: Final[Mapping[str, KdfParameters]] = {each.profile: each for each in _ALL}
-DEFAULT_PROFILE: Final = "rfc9106-low-memory"
 
 
 def profile(kdf_name: str, profile_name: str) -> KdfParameters:
