@@ -132,6 +132,8 @@ async def admit(request: Request, service: TokenService, endpoint: object) -> No
         throttle.knock(_address(request), None)
         throttle.failed(_address(request), None)
         return
+    # Before the token is looked up: what is revoked from here on, a wait has to hear of.
+    request.state.revocations = service.revocations
     principal = await _knock(request, service)
     require(request, principal, roles)
     request.state.principal = principal

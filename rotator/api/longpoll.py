@@ -143,7 +143,7 @@ async def wait_for_change(
     if poll.generation is None or not poll.wait or cluster.generation != poll.generation:
         return cluster
     ends_at = time.monotonic() + with_jitter(poll.wait)
-    revocations = services.tokens.revocations
+    revocations = request.state.revocations
     async with _gone(request, services.closing) as gone, looks.counted():
         while (left := ends_at - time.monotonic()) > 0 and not gone.done():
             # Waiting begins before looking: a change between the two would be missed.

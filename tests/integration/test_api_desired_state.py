@@ -218,6 +218,34 @@ async def test_a_token_that_is_revoked_ends_its_long_poll(world):
     assert time.monotonic() - began < 20  # and not the whole wait
 
 
+async def test_a_token_that_is_revoked_before_its_long_poll_begins_to_wait_ends_it(
+    world, monkeypatch
+):
+    """Revoked between the look at the token and the wait, it is refused at once as well."""
+    await world.initialise()
+    row, text = await world.tokens.create(role="node", clusters=("orders",), nodes=NODE, by="test")
+    generation = (await world.desired()).json()["generation"]
+    looks = world.app.state.looks
+    look = looks.look
+
+    async def revoked_first(name):
+        monkeypatch.setattr(looks, "look", look)
+        answer = await world.call("DELETE", f"/v1/tokens/{row.id}", role="admin")
+        assert answer.status_code == 200
+        return await look(name)
+
+    monkeypatch.setattr(looks, "look", revoked_first)
+    began = time.monotonic()
+    answer = await world.call(
+        "GET",
+        "/v1/clusters/orders/cookie",
+        token=text,
+        params={"node": NODE, "generation": generation, "wait": "60s"},
+    )
+    assert answer.status_code == 401
+    assert time.monotonic() - began < 40  # and not the whole wait
+
+
 async def test_a_process_that_ends_lets_nobody_wait(world):
     """At shutdown long polls are answered instead of cut off."""
     await world.initialise()
