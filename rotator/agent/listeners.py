@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,14 +20,21 @@ if TYPE_CHECKING:
 
 _TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _LISTENS: Final = "0A"  #: proc(5), /proc/net/tcp, *st*
+_BEGINS: Final = "03"  #: a handshake with a listener, listed beside it by old kernels
 
 
-def owners(port: int, table: str) -> set[int]:
-    """The users whose sockets listen at *port*, by a table as in ``/proc/net/tcp``."""
+def owners(port: int, table: Iterable[str]) -> set[int]:
+    """The users whose sockets listen at *port*, by the rows of a table as in ``/proc/net/tcp``.
+
+    Listeners are listed first (Linux, Documentation/networking/proc_net_tcp.rst), and no more than
+    those are read: a busy host has tens of thousands of connections, and takes seconds to list them.
+    """
     found = set()
-    for row in table.splitlines()[1:]:
+    for row in islice(table, 1, None):
         fields = row.split()
         with suppress(ValueError, IndexError):
+            if fields[3] not in {_LISTENS, _BEGINS}:
+                break
             if fields[3] == _LISTENS and int(fields[1].rpartition(":")[2], 16) == port:
                 found.add(int(fields[7]))
     return found
@@ -41,8 +49,8 @@ def require_ours(host: str, port: int, *, users: Iterable[int]) -> None:
         return
     others = set()
     for table in _TABLES:
-        with suppress(OSError):
-            others |= owners(port, table.read_text(encoding="ascii")) - {0, *users}
+        with suppress(OSError), table.open(encoding="ascii") as rows:
+            others |= owners(port, rows) - {0, *users}
     if others:
         raise NodeRefused(
             f"at port {port}, where the node should be, a program of another user listens"

@@ -466,6 +466,12 @@ class RestartedMesh(Mesh):
             return
         self.drop_steps(node)
         self.links -= {pair for pair in self.links if name in pair}
+        # A peer that is in the middle of a move with it does the rest to the new VM: a torn pair.
+        self.torn |= {
+            frozenset({name, peer.name})
+            for peer in self.nodes.values()
+            if any(isinstance(one, tuple) and one[0] == name for one in peer.steps)
+        }
         found = Seen(own=None, file=node.file, boot=node.boot)
         node.boot, _ = files_for(orders, found)
         node.file = orders.target

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,15 +21,39 @@ TABLE = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:ABFB 00000000:0000 0A 00000000:00000000 00:00000000 00000000   105        0 1 1 0
    1: 00000000:ABFB 00000000:0000 0A 00000000:00000000 00:00000000 00000000   106        0 2 1 0
-   2: 0100007F:ABFB 0100007F:2116 01 00000000:00000000 00:00000000 00000000  1000        0 3 1 0
-   3: garbage
-"""
+   2: garbage
+   2: 0100007F:ABFB 0100007F:2116 03 00000000:00000000 00:00000000 00000000  1001        0 3 1 0
+   3: 0100007F:ABFB 00000000:0000 0A 00000000:00000000 00:00000000 00000000   107        0 2 1 0
+""".splitlines()
+CONNECTED = "   4: 0100007F:ABFB 0100007F:2116 06 00000000:00000000 00:00000000 00000000  1000        0 3 1 0"
 
 
 def test_those_who_listen_are_read_out_of_the_table() -> None:
     """Connections at the same port, other ports and rows that make no sense do not count."""
-    assert owners(0xABFB, TABLE) == {105, 106}
-    assert owners(0x2116, TABLE) == set()
+    assert owners(0xABFB, [*TABLE, CONNECTED]) == {105, 106, 107}
+    assert owners(0x2116, [*TABLE, CONNECTED]) == set()
+
+
+def test_the_connections_of_a_busy_host_are_not_read() -> None:
+    """Listeners come first: what follows, tens of thousands of rows, costs nothing."""
+
+    def rows() -> Iterator[str]:
+        yield from TABLE
+        yield CONNECTED
+        raise AssertionError
+
+    assert owners(0xABFB, rows()) == {105, 106, 107}
+
+
+def test_the_kernel_lists_listeners_before_connections() -> None:
+    """A listener is found whose own connections, open and ended, stand in the table as well."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        for _ in range(3):
+            with socket.create_connection(address, timeout=10):
+                server.accept()[0].close()
+        with socket.create_connection(address, timeout=10), Path("/proc/net/tcp").open() as table:
+            assert owners(address[1], table) == {os.geteuid()}
 
 
 LISTENER = """\
