@@ -17,7 +17,13 @@ from rotator.adapters.state.records import read_records, read_server_records
 from rotator.api.serving import Tls
 from rotator.domain.findings import Finding
 from rotator.domain.ids import ClusterName
-from rotator.errors import ConfigurationError, RotatorError, SecretStoreError, StateStoreError
+from rotator.errors import (
+    ConfigurationError,
+    IdentityAway,
+    RotatorError,
+    SecretStoreError,
+    StateStoreError,
+)
 from rotator.ports.examiner import Check, Subject
 from rotator.services.doctor import (
     clocks,
@@ -46,6 +52,7 @@ if TYPE_CHECKING:
     from rotator.domain.kdf import KdfParameters
     from rotator.ports.records import Records
     from rotator.settings import Settings
+    from rotator.settings.kubernetes import Kubernetes
 
 _CONFIGURATION: Final = "configuration"
 _STATE: Final = "state store"
@@ -80,6 +87,7 @@ async def diagnose(
         checks = [
             *_of_server(loaded, is_unusable=records is None),
             *_of_settings(loaded, config, parameters),
+            *_of_kubernetes(loaded.kubernetes),
             *_of_records(records, loaded, now),
             *_of_stores(stores, records, loaded, parameters),
         ]
@@ -223,6 +231,11 @@ def _files(loaded: Settings, config: Path) -> Iterator[File]:
             yield _file(path, Kept.SECRET, is_needed=False)
     if loaded.listen.tls_key is not None:
         yield _file(loaded.listen.tls_key, Kept.SECRET)
+    if loaded.kubernetes is not None:
+        if loaded.kubernetes.token_file is not None:
+            yield _file(loaded.kubernetes.token_file, Kept.SECRET)
+        if loaded.kubernetes.ca_cert is not None:
+            yield _file(loaded.kubernetes.ca_cert, Kept.UNTOUCHED)
     yield from _files_of_the_store(loaded)
 
 
@@ -248,6 +261,32 @@ def _tls(loaded: Settings) -> Iterator[Finding]:
         Tls(certificate=listen.tls_certificate, key=listen.tls_key).require()
     except ConfigurationError as error:
         yield Finding(code="tls_unusable", subject=str(listen.tls_key), detail=str(error))
+
+
+# --- Kubernetes ---------------------------------------------------------------------------
+
+
+def _of_kubernetes(chosen: Kubernetes | None) -> tuple[Check, ...]:
+    if chosen is None:
+        return ()
+
+    async def run() -> Iterable[Finding]:
+        # Loaded only when chosen.
+        from rotator.adapters.identity.kubernetes import open_reviewer  # noqa: PLC0415
+
+        try:
+            reviewer = open_reviewer(**chosen.reviewer())
+        except ConfigurationError as error:
+            return (Finding(code="kubernetes_unusable", detail=str(error)),)
+        try:
+            await reviewer.review("rotator-doctor")  # No token: what counts is that it is answered.
+        except IdentityAway as error:
+            return (Finding(code="kubernetes_unusable", subject=error.code, detail=str(error)),)
+        finally:
+            await reviewer.close()
+        return ()
+
+    return (Check("Kubernetes", run),)
 
 
 # --- the secrets manager ------------------------------------------------------------------

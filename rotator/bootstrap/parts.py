@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -55,14 +54,9 @@ def workloads(
     if chosen is None:
         return None
     # Loaded only when chosen.
-    from rotator.adapters.identity.kubernetes import KubernetesReviewer  # noqa: PLC0415
-    from rotator.kubernetes import KubernetesApi, Place, in_cluster  # noqa: PLC0415
+    from rotator.adapters.identity.kubernetes import open_reviewer  # noqa: PLC0415
 
-    if chosen.api is None:
-        place = in_cluster(os.environ)
-    else:
-        place = Place(address=chosen.api, token_file=chosen.token_file, ca_cert=chosen.ca_cert)
-    reviewer = KubernetesReviewer(KubernetesApi(place), audience=chosen.audience)
+    reviewer = open_reviewer(**chosen.reviewer())
     identities = tuple(
         Identity(
             namespace=one.service_account.partition("/")[0],

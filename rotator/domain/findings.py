@@ -232,6 +232,12 @@ CATALOGUE: Final[Mapping[str, Meaning]] = {
         "the recovery file is older than a master's epoch or a cluster",
         "rotator master export again",
     ),
+    # --- Kubernetes
+    "kubernetes_unusable": _error(
+        "Kubernetes reviews no tokens for the service, so no pod gets in by its service account",
+        "bind the ClusterRole system:auth-delegator to the service's own account, and see kubernetes.api,"
+        " token_file and ca_cert: docs/how-to/kubernetes.md",
+    ),
     # --- API tokens
     "token_expires": _warning(
         "an API token in use ends within a week",

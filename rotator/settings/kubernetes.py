@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -69,6 +69,10 @@ class Kubernetes(Section):
         if self.api is None and (self.token_file or self.ca_cert):
             raise ValueError("token_file and ca_cert go with api")
         return self
+
+    def reviewer(self) -> dict[str, Any]:
+        """Whom to ask about tokens."""
+        return self.model_dump(exclude={"identities"})
 
 
 def _no_node_of_two(identities: list[Identity]) -> None:

@@ -21,9 +21,6 @@ pytestmark = pytest.mark.timeout(300)
 
 AUDIENCE = "rotator"
 OWN = "rabbit%40app-0.app"
-REVIEWS = {
-    "apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"],
-}  # fmt: skip
 SAID = {"generation": 0, "at": "2026-11-25T01:00:00Z", "read_from": "none"}
 
 
@@ -53,7 +50,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
         kubernetes.wait_ready("app", 2)
         for name in ("beam", "restarter", "stranger"):
             kubernetes.account(name)
-        _allow_reviews(kubernetes)
+        kubernetes.reviewer("rotator")
         token_file = directory / "kube.token"
         token_file.touch(mode=0o600)
         token_file.write_text(kubernetes.token("rotator"))
@@ -80,18 +77,6 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
             yield Both(kubernetes, service)
         finally:
             service.kill()
-
-
-def _allow_reviews(kubernetes: FakeKubernetes) -> None:
-    """What `system:auth-delegator` holds of it."""
-    kubernetes.account("rotator")
-    kubernetes.create("ClusterRole", {"metadata": {"name": "reviews"}, "rules": [REVIEWS]})
-    subject = {"kind": "ServiceAccount", "name": "rotator", "namespace": "default"}
-    binding = {
-        "metadata": {"name": "reviews"}, "subjects": [subject],
-        "roleRef": {"kind": "ClusterRole", "name": "reviews"},
-    }  # fmt: skip
-    kubernetes.create("ClusterRoleBinding", binding)
 
 
 def test_a_pod_speaks_for_its_own_node_and_for_no_other(both: Both) -> None:

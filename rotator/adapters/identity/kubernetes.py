@@ -5,14 +5,16 @@ Needs of the Kubernetes API: `create` on tokenreviews (the ClusterRole `system:a
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any, Final
 
 from rotator.errors import IdentityAway, KubernetesError
+from rotator.kubernetes import KubernetesApi, Place, in_cluster
 from rotator.ports.workloads import Workload
 
 if TYPE_CHECKING:
-    from rotator.kubernetes import KubernetesApi
+    from pathlib import Path
 
 _PATH: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
 _ACCOUNT: Final = re.compile(r"system:serviceaccount:([a-z0-9-]{1,63}):([a-z0-9.-]{1,253})")
@@ -40,6 +42,17 @@ class KubernetesReviewer:
     async def close(self) -> None:
         """Let go of connections."""
         await self._api.close()
+
+
+def open_reviewer(
+    *, audience: str, api: str | None, token_file: Path | None, ca_cert: Path | None
+) -> KubernetesReviewer:
+    """Nothing is asked yet; without *api* `ConfigurationError` outside of a pod."""
+    if api is None:
+        place = in_cluster(os.environ)
+    else:
+        place = Place(address=api, token_file=token_file, ca_cert=ca_cert)
+    return KubernetesReviewer(KubernetesApi(place), audience=audience)
 
 
 def _workload(status: dict[str, Any], audience: str) -> Workload | None:

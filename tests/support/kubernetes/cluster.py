@@ -33,6 +33,9 @@ from tests.support.service import wait_for
 
 T = TypeVar("T")
 _VERSION = {"major": "1", "minor": "35", "gitVersion": "v1.35.0-fake", "platform": "linux/amd64"}
+_REVIEWS = {
+    "apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"],
+}  # fmt: skip
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
@@ -191,6 +194,17 @@ class FakeKubernetes:
             "subjects": [subject],
         }
         self.create("RoleBinding", binding, namespace=namespace)
+
+    def reviewer(self, name: str, *, namespace: str = "default") -> None:
+        """A service account that may review tokens, as by the ClusterRole `system:auth-delegator`."""
+        self.account(name, namespace=namespace)
+        self.create("ClusterRole", {"metadata": {"name": "reviews"}, "rules": [_REVIEWS]})
+        binding = {
+            "metadata": {"name": "reviews"},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
+            "roleRef": {"kind": "ClusterRole", "name": "reviews"},
+        }
+        self.create("ClusterRoleBinding", binding)
 
     def token(
         self, account: str, *, audience: str = "", pod: str = "", namespace: str = "default"
