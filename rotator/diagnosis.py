@@ -14,7 +14,7 @@ from rotator.adapters.derivation import profile
 from rotator.adapters.host.modes import mode_of
 from rotator.adapters.secret_stores.registry import open_stores
 from rotator.adapters.state.records import read_records, read_server_records
-from rotator.api.serving import Tls
+from rotator.api.certificate import Tls
 from rotator.domain.findings import Finding
 from rotator.domain.ids import ClusterName
 from rotator.errors import (

@@ -5,40 +5,20 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
+from rotator.api.certificate import Renewal
 from rotator.api.limits import DeadlineProtocol
 from rotator.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from rotator.api.certificate import Tls
     from rotator.api.doors import Doors
 
 _GRACEFUL_SECONDS: Final = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tls:
-    """Where the certificate and its key lie."""
-
-    certificate: Path
-    key: Path
-
-    def require(self) -> None:
-        """Fail with a sentence, before anything is opened, where uvicorn would with a traceback."""
-        try:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(self.certificate, self.key)
-        except OSError as error:  # ssl.SSLError is one
-            raise ConfigurationError(
-                "listen.tls_certificate and listen.tls_key cannot be used:"
-                f" {error.strerror or type(error).__name__}"
-            ) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +64,7 @@ class Listener:
             ssl_certfile=self.tls.certificate if self.tls else None,
             ssl_keyfile=self.tls.key if self.tls else None,
         )
-        return Server(config)
+        return Server(config, renewal=Renewal(self.tls) if self.tls else None)
 
     def _protocol(self) -> type[DeadlineProtocol]:
         if self.doors is None:
@@ -93,7 +73,20 @@ class Listener:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's own, with a deadline for the handshake of TLS: until its end there is no protocol."""
+    """uvicorn's own, with a deadline for the handshake of TLS: until its end there is no protocol.
+
+    And with a look each second at whether there is a new certificate.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, renewal: Renewal | None) -> None:
+        super().__init__(config)
+        self._renewal = renewal
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second; whether to end."""
+        if counter % 10 == 0 and self._renewal is not None and self.config.ssl is not None:
+            self._renewal.look(self.config.ssl)
+        return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen on *sockets*."""

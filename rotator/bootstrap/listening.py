@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rotator.api.certificate import Tls
 from rotator.api.doors import of_health
-from rotator.api.serving import Listener, Tls
+from rotator.api.serving import Listener
 
 if TYPE_CHECKING:
     from rotator.api.doors import Doors

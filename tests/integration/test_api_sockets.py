@@ -10,11 +10,11 @@ from contextlib import suppress
 import httpx
 import pytest
 
+from rotator.api.certificate import Tls
 from rotator.api.doors import Doors
 from rotator.api.limits import DeadlineProtocol
 from rotator.api.routes import facts
 from rotator.api.routes.health import create_health_app
-from rotator.api.serving import Tls
 from rotator.errors import StoreSealed
 from rotator.testing.factories import NOW
 from tests.support.api import a_world, served
@@ -158,6 +158,34 @@ async def test_a_connection_without_a_handshake_of_tls_is_cut(world, tmp_path):
         assert all(await asyncio.gather(*(_is_closed(reader, within=30) for reader, _ in opened)))
         for _, writer in opened:
             writer.close()
+
+
+async def test_a_renewed_certificate_is_shown_without_a_restart(world, tmp_path, caplog):
+    """As cert-manager replaces it; half of a pair is not taken, and open connections go on."""
+    authority = Authority(tmp_path, "ca")
+    first = authority.sign("service", address="127.0.0.1")
+    before = first.certificate.read_text()
+    tls = Tls(certificate=first.certificate, key=first.key)
+    async with served(world.app, hasty(tls_deadline=60.0, head_deadline=60.0), tls=tls) as port:
+
+        async def shown() -> str:
+            return await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port))
+
+        trusted = ssl.create_default_context(cafile=str(authority.certificate))
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusted)
+        assert await shown() == before
+        second = authority.sign("renewed", address="127.0.0.1")
+        second.certificate.replace(first.certificate)
+        await _until(lambda: "certificate not taken" in caplog.text, "half of it was looked at")
+        assert await shown() == before
+        caplog.clear()
+        second.key.replace(first.key)
+        with caplog.at_level("INFO"):
+            await _until(lambda: "certificate read again" in caplog.text, "it was taken")
+        assert await shown() == first.certificate.read_text() != before
+        writer.write(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(12), 30)) == b"HTTP/1.1 200"
+        writer.close()
 
 
 async def test_what_is_no_http_is_refused_with_a_problem(world):

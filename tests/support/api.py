@@ -20,9 +20,10 @@ from rotator.adapters.derivation import PROFILES
 from rotator.adapters.state.store import open_state
 from rotator.adapters.state.wakeups import LocalWakeups
 from rotator.api.app import create_app
+from rotator.api.certificate import Tls
 from rotator.api.dependencies import Services
 from rotator.api.limits import DeadlineProtocol
-from rotator.api.serving import Listener, Tls
+from rotator.api.serving import Listener
 from rotator.domain.ids import ClusterName, MasterName
 from rotator.domain.policy import RotationPolicy
 from rotator.services.attestations import Attestations
