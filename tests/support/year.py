@@ -248,10 +248,10 @@ class Year:
         self.up.append((self._up_since, self.now))
 
     async def come_back(self) -> None:
-        """After seconds mostly, sometimes hours, rarely days."""
+        """After seconds mostly, sometimes hours, rarely days; not after the end."""
         dice = self.random.random()
         longest = 5 * MINUTE if dice < 0.85 else 3 * HOUR if dice < 0.99 else 2 * DAY
-        self.now += longest * self.random.random()
+        self.now = min(self.now + longest * self.random.random(), max(self.now, self.end))
         await self.start()
 
     # --- time -----------------------------------------------------------------------------
