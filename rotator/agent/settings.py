@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import ssl
@@ -218,6 +217,8 @@ def _checked(
 
 
 def _meant(word: str, known: Mapping[str, type]) -> str:
+    import difflib  # noqa: PLC0415 - only for who has mistyped: it is memory for as long as the agent runs
+
     near = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
 
