@@ -37,7 +37,7 @@ class Tls:
             ) from None
 
     def stamp(self) -> tuple[object, ...]:
-        """Another one when a file was written or replaced."""
+        """Another one when a file was written, replaced, or given to another user."""
         return _stamp(self.certificate) + _stamp(self.key)
 
 
@@ -46,7 +46,8 @@ def _stamp(path: Path) -> tuple[object, ...]:
         found = path.stat()
     except OSError:
         return (None,)
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    # ctime: also where a file is made readable for the service after it was written.
+    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
 class Renewal:
