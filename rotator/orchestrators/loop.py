@@ -83,7 +83,8 @@ class Orchestrator:
             if step.node not in ours:
                 self._note(step.node, _why_not_ours(step))
         if beyond := self._beyond(found):
-            ours = ours[: max(len(found.next) - beyond, 0)]
+            free = [node for node in ours if node not in beyond]
+            ours = free[: max(len(found.next) - len(beyond), 0)]
             self._revision = None  # that a program ends changes nothing at the service: look again
         if not ours:
             return
@@ -92,14 +93,18 @@ class Orchestrator:
             log.info("%s: claimed", claim.node)
             self._carriers[carrier] = asyncio.create_task(_carried(carrier))
 
-    def _beyond(self, found: v1.Rollout) -> int:
-        """How many restarts of ours still run whose claims the service has seen the end of.
+    def _beyond(self, found: v1.Rollout) -> set[str]:
+        """Nodes on which a restart of ours still runs whose claim the service has seen the end of.
 
         It sees that a node is back, and not what its program has still to do there.
         """
         known = {claim.id for claim in found.under_way}
         self._under_way()
-        return sum(one.is_restarting and one.claim.id not in known for one in self._carriers)
+        return {
+            one.claim.node
+            for one in self._carriers
+            if one.is_restarting and one.claim.id not in known
+        }
 
     def _is_ours(self, step: v1.RolloutStep) -> bool:
         is_fit = not _is_like_an_option(step.node)

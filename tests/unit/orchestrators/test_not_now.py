@@ -146,3 +146,35 @@ def test_a_node_that_a_program_would_take_for_an_option_is_left_alone(
 
     run(for_a_while())
     assert "begins with -" in caplog.text
+
+
+def test_a_node_on_which_a_restart_of_ours_still_runs_is_not_taken_again() -> None:
+    """Its claim has expired and the service offers it with another: the other is taken alone."""
+    pods = Pods(NAMES, Calm(random.Random(1)))
+    pods.version = 2
+    taken: list[list[str]] = []
+
+    class Offering(Claims):
+        async def take(self, nodes: list[str], *, holder: str, key: str = "") -> list[v1.Claim]:
+            taken.append(nodes)
+            return []
+
+    claims = Offering(pods, pods.weather)
+
+    async def acted() -> None:
+        offered = await claims.rollout(revision=None, wait=0)
+        assert offered is not None
+        steps = [v1.RolloutStep(node=f"{name}@x", version=2, reason="") for name in NAMES]
+        offered = replace(offered, max_unavailable=2, next=steps)
+        claim = claims._made("a@x", "one")
+        restarter = _restarter(pods)
+        orchestrator = Orchestrator(service=claims, restarter=restarter, holder="one")  # type: ignore[arg-type]
+        running = Carrier(claim, service=claims, restarter=restarter)  # type: ignore[arg-type]
+        running.is_restarting = True
+        task = asyncio.ensure_future(asyncio.sleep(60))
+        orchestrator._carriers[running] = task  # type: ignore[assignment]
+        await orchestrator._act(replace(offered, under_way=[]))
+        task.cancel()
+
+    run(acted())
+    assert taken == [["b@x"]]
