@@ -55,20 +55,25 @@ class Renewal:
 
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
-        self._seen = tls.stamp()
+        self._taken = self._told = tls.stamp()
 
     def look(self, context: ssl.SSLContext) -> None:
-        """Take what is new, if it can be used: certificate and key may come one after the other."""
+        """Take what is new as soon as it can be used: certificate and key may come one by one.
+
+        What cannot be used is told once, and tried again at each look: it may be the moment's fault.
+        """
         stamp = self._tls.stamp()
-        if stamp == self._seen:
+        if stamp == self._taken:
             return
-        self._seen = stamp
         try:
             self._tls.require()
             self._tls.load(context)
         except ConfigurationError as error:
-            log.error(  # noqa: TRY400 - the reason says all
-                "certificate not taken; the former one stays", extra={"reason": str(error)}
-            )
+            if stamp != self._told:
+                log.error(  # noqa: TRY400 - the reason says all
+                    "certificate not taken; the former one stays", extra={"reason": str(error)}
+                )
         else:
+            self._taken = stamp
             log.info("certificate read again", extra={"file": str(self._tls.certificate)})
+        self._told = stamp

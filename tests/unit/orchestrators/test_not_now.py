@@ -171,7 +171,7 @@ def test_a_node_on_which_a_restart_of_ours_still_runs_is_not_taken_again() -> No
         orchestrator = Orchestrator(service=claims, restarter=restarter, holder="one")  # type: ignore[arg-type]
         running = Carrier(claim, service=claims, restarter=restarter)  # type: ignore[arg-type]
         running.is_restarting = True
-        task = asyncio.ensure_future(asyncio.sleep(60))
+        task = asyncio.ensure_future(asyncio.Event().wait())  # for ever
         orchestrator._carriers[running] = task  # type: ignore[assignment]
         await orchestrator._act(replace(offered, under_way=[]))
         task.cancel()
